@@ -39,15 +39,16 @@ GOALS = {
     "tests' code": 22_000,
     "words": 45_000,
 }
-#: What a test holds: the goals and, where one is not reached yet, the present value.
+#: What a test holds: the goals and, where one is not reached yet, the cap that no feature raises;
+#: of all lines and of the tests' code the present value.
 CAPS = {
     **GOALS,
-    "code": 20_573,
-    "lines": 38_914,
-    "experiments": 6_495,
-    "tests": 28_744,
-    "tests' code": 22_388,
-    "words": 49_709,
+    "code": 22_000,
+    "lines": 40_500,
+    "experiments": 6_800,
+    "tests": 30_000,
+    "tests' code": 23_400,
+    "words": 50_000,
 }
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -81,8 +79,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # With CUDA's build of torch but no GPU, a first backward pass after torch.compile would start
     # threads for a pretended GPU, and forks of this process could not train.
     torch.ones(1, requires_grad=True).backward()
-    remember_signatures()
-    remember_texts()
     begun = set()
     for item in items:
         kind = kind_of(item)
@@ -97,32 +93,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             item.add_marker(pytest.mark.xdist_group(group_of(item)))
         items.sort(key=turn_of)
-
-
-def remember_signatures() -> None:
-    """Have Avalanche read each signature once: it checks arguments by those of all base classes,
-    which takes half of the time in which a toy strategy is made."""
-    import inspect
-
-    from avalanche.training.templates import base
-
-    if isinstance(base.inspect, ModuleType):
-        base.inspect = SimpleNamespace(**{**vars(inspect), "signature": cache(inspect.signature)})
-
-
-def remember_texts() -> None:
-    """Have PyYAML, which is slow, parse each text of settings once in a process."""
-    import yaml
-
-    from cl_prompts.experiments.recipes import values
-
-    known = cache(yaml.load)
-
-    def load(text: str, Loader: type) -> Any:
-        return deepcopy(known(text, Loader=Loader))
-
-    if isinstance(values.yaml, ModuleType):
-        values.yaml = SimpleNamespace(**{**vars(yaml), "load": load})
 
 
 @cache

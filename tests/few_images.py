@@ -1,4 +1,4 @@
-"""The embedded data sets with so few images that a run takes no time."""
+"""The embedded data sets, reduced to a few images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Code that is to run in a process of its own, without importing everything there once more."""
+"""Run code in a forked process, which need not import everything again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small Hugging Face hub on this machine, which speaks what its client asks of the real one."""
+"""A local server with the part of the Hugging Face hub's API that tests use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The version and what else stands in several files, which must agree."""
+"""The version and other facts that several files repeat must agree."""
 
 from __future__ import annotations
 

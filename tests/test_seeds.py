@@ -1,4 +1,4 @@
-"""Seeds derived from a run's, and draws that leave global generators alone."""
+"""Derived seeds, and draws that do not change global generators."""
 
 from __future__ import annotations
 

@@ -80,9 +80,8 @@ def _modules(pattern: str, base: type) -> Iterator[tuple[ModuleType, Any]]:
 
 
 def _about(module: ModuleType, kind: type) -> dict[str, Any]:
-    aliases = getattr(module, "ALIASES", ())
     line = (module.__doc__ or "").splitlines()[0]
-    return {"class": kind.__name__, "about": line.rstrip("."), "aliases": list(aliases)}
+    return {"class": kind.__name__, "about": line.rstrip(".")}
 
 
 def _strategy(module: ModuleType, kind: Any, training: Parameters) -> dict[str, Any]:

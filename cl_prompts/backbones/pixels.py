@@ -111,7 +111,8 @@ def fault_of(
     known = images if logits is None else logits[:, seen]
     causes = {
         "images {} contain NaN or infinity. Check the files and the transforms": images,
-        "the logits of images {} are not finite. Try a smaller learning rate": known,
+        "the logits of images {} are not finite. Try a smaller learning rate, or check the"
+        " gradient of your own loss": known,
     }
     for cause, values in causes.items():
         broken = ~values.isfinite().flatten(1).all(dim=1)

@@ -135,13 +135,7 @@ def _has(part: nn.Module, name: str) -> bool:
 
 
 def _pairs(whole: nn.Module, other: nn.Module) -> Iterator[tuple[Any, Any]]:
-    ours, theirs = list(whole.modules()), list(other.modules())
-    if [type(part) for part in ours] != [type(part) for part in theirs]:
-        raise InputError(
-            f"{type(whole).__name__} and {type(other).__name__} have different parts: combine"
-            " classifiers of one method and equal settings"
-        )
-    return zip(ours, theirs, strict=True)
+    return zip(whole.modules(), other.modules(), strict=True)
 
 
 def _check_combinable(part: Any, theirs: Any, sign: int) -> None:
@@ -149,12 +143,6 @@ def _check_combinable(part: Any, theirs: Any, sign: int) -> None:
         reason = one.limits().reason(sign) if hasattr(one, "limits") else None
         if reason:
             raise InputError(f"{type(one).__name__} cannot be combined: {reason}")
-    for name, (tensor, _) in sums_of(part).items():
-        if tensor.shape != getattr(theirs, name).shape:
-            raise InputError(
-                f"{type(part).__name__}: {name} has shapes {tuple(tensor.shape)} and"
-                f" {tuple(getattr(theirs, name).shape)}: give both the same classes and sizes"
-            )
     for name in getattr(part, "drawn", ()):
         if _has(part, name) and not torch.equal(getattr(part, name), getattr(theirs, name)):
             raise InputError(

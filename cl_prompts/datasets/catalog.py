@@ -222,12 +222,10 @@ def read_entry(name: str, root: str | Path | None, *, download: bool, **options:
         options: of the entry's reader.
 
     Raises:
-        InputError: missing or incomplete data set, or a root for a data set without a folder.
+        InputError: missing or incomplete data set.
     """
     entry = DATASETS[name]
     if not entry.layout:
-        if root is not None:
-            raise InputError(f"data set {name!r} takes no root: remove root ({root})")
         return entry.read(Path(), **options)
     if root is None and not entry.folder:
         raise InputError(f"data set {name!r} needs a root, the folder with {entry.layout}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cl_prompts.checks import doubled, shown
+from cl_prompts.checks import doubled
 from cl_prompts.errors import InputError
 
 
@@ -60,26 +60,10 @@ class StoredImage:
 ImageFile = str | StoredImage
 
 
-def table(path: Path, *columns: int, ints: bool = False) -> list[list[str]]:
-    """Read the fields of each non-empty row, separated by white space.
-
-    Args:
-        path: of the file.
-        columns: number of fields to read, and numbers that a row may also have.
-        ints: whether the second field is a whole number.
-
-    Raises:
-        OSError: the file cannot be read.
-        LayoutError: an empty file, or a row with other fields.
-    """
+def table(path: Path) -> list[list[str]]:
+    """Read the fields of each non-empty row, separated by white space."""
     lines = path.read_text("utf-8", errors="replace").splitlines()
-    rows = [line.split() for line in lines if line.strip()]
-    if not rows:
-        raise LayoutError(f"{path} is empty")
-    for number, fields in enumerate(rows, start=1):
-        if len(fields) not in columns or (ints and not fields[1].isdecimal()):
-            raise LayoutError(f"row {number} of {path} is malformed: {shown(' '.join(fields))}")
-    return [fields[: columns[0]] for fields in rows]
+    return [line.split() for line in lines if line.strip()]
 
 
 def check_listed(paths: Sequence[str], listing: str) -> None:
@@ -93,14 +77,6 @@ def check_listed(paths: Sequence[str], listing: str) -> None:
         raise LayoutError(
             f"{listing} lists {len(missing)} missing images, the first is {missing[0]}"
         )
-    check_once([os.path.normpath(path) for path in paths], listing)
-
-
-def check_once(entries: Sequence[Hashable], listing: str, what: str = "image") -> None:
-    """Refuse a listing with a repeated entry, such as an image or a class.
-
-    Raises:
-        LayoutError: names the first such entry.
-    """
-    if len(set(entries)) < len(entries):
-        raise LayoutError(f"{listing} lists {what} {doubled(entries)} twice: give each once")
+    twice = doubled(os.path.normpath(path) for path in paths)
+    if twice is not None:
+        raise LayoutError(f"{listing} lists image {twice} twice: give each once")

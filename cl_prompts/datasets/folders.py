@@ -12,7 +12,6 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from cl_prompts.datasets.files import LayoutError, check_listed, table
 from cl_prompts.datasets.source import Part, Source, numbered
-from cl_prompts.errors import InputError
 
 #: Usual names of training and test folders, in lower case
 _PARTS = (("train", "training"), ("test", "testing", "val", "valid", "validation"))
@@ -38,10 +37,8 @@ def read_any_folder(
 
     Raises:
         LayoutError: a missing or empty folder.
-        InputError: a class with too few images to split, or a seed without ``test_percent``.
+        InputError: a class with too few images to split.
     """
-    if test_percent is None and split_seed != 0:
-        raise InputError("split_seed needs test_percent: this folder has its own test images")
     test = folder / ("test" if (folder / "test").is_dir() else "val")
     roots = [folder] if test_percent is not None else [folder / "train", test]
     for root, name in zip(roots, ("train", "test or val"), strict=False):
@@ -154,7 +151,7 @@ def read_domainnet(folder: Path) -> Source:
         classes: list[str] = []
         domains: list[str] = []
         for listing in sorted(folder.glob(f"*{ending}")):
-            rows = table(listing, 2, ints=True)
+            rows = table(listing)
             paths += [str(folder / path) for path, _ in rows]
             own = [Path(path).parent.name for path, _ in rows]
             names |= {int(label): name for (_, label), name in zip(rows, own, strict=True)}

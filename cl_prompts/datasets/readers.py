@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torchvision.datasets import CIFAR10
 
-from cl_prompts.datasets.files import check_listed, check_once, table
+from cl_prompts.datasets.files import check_listed, table
 from cl_prompts.datasets.folders import class_folders, scan_images
 from cl_prompts.datasets.source import Part, Source, numbered
 
@@ -48,12 +48,12 @@ def read_tiny_imagenet(folder: Path) -> Source:
     The label of a class is its line number in ``wnids.txt``. Images are sorted by folder (for
     validation, by class) and file name.
     """
-    wnids = [fields[0] for fields in table(folder / "wnids.txt", 1)]
+    wnids = [wnid for (wnid,) in table(folder / "wnids.txt")]
     ordered = sorted(wnids)
     found = scan_images([folder / "train" / wnid for wnid in ordered])
     listing = folder / "val" / "val_annotations.txt"
     # Four coordinates of a box follow.
-    listed = sorted((wnid, name) for name, wnid in table(listing, 2, 6))
+    listed = sorted((wnid, name) for name, wnid, *_ in table(listing))
     test_paths = [str(folder / "val" / "images" / name) for _, name in listed]
     check_listed(test_paths, str(listing))
     train = replace(found, labels=np.array(ordered)[found.labels])
@@ -66,20 +66,13 @@ def read_cub200(folder: Path) -> Source:
 
     Deviation: the published Si-Blurry code draws a random 80/20 split.
     """
-    classes = tuple(_by_id(folder / "classes.txt").values())
-    files = _by_id(folder / "images.txt")
-    labels = _by_id(folder / "image_class_labels.txt")
-    flags = _by_id(folder / "train_test_split.txt")
+    classes = tuple(dict(table(folder / "classes.txt")).values())
+    files = dict(table(folder / "images.txt"))
+    labels = dict(table(folder / "image_class_labels.txt"))
+    flags = dict(table(folder / "train_test_split.txt"))
     # Classes are numbered from 1 in the files.
     targets = np.array([int(labels[image]) - 1 for image in files])
     paths = [str(folder / "images" / name) for name in files.values()]
     check_listed(paths, str(folder / "images.txt"))
     in_test = np.array([flags[image] != "1" for image in files])
     return Source(Part(paths, targets).divided(in_test), classes)
-
-
-def _by_id(file: Path) -> dict[str, str]:
-    """Read rows of an id and its value, each id once."""
-    rows = table(file, 2)
-    check_once([key for key, _ in rows], str(file), "id")
-    return dict(rows)

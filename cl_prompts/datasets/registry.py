@@ -158,13 +158,10 @@ def dataset_of_function(name: str, given: Mapping[str, Any], **offered: int) -> 
         offered: ``image_size`` and ``seed``, passed if it declares them.
 
     Raises:
-        InputError: an unknown function or argument, or an error of the function.
+        InputError: an unknown function, or another result.
     """
     function: Any = find_dataset(name)
     declared = signature(function).parameters
-    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in declared.values()):
-        for key in given:
-            one_of(f"argument of data set {name!r}", key, declared)
     given = {key: value for key, value in offered.items() if key in declared} | dict(given)
     made: DataSet = call_function("data set", name, function, given, DataSet)
     check_files(f"data set {name!r}", made.train.files, made.test.files)

@@ -7,9 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from cl_prompts.datasets.files import LayoutError, check_listed, table
+from cl_prompts.datasets.files import check_listed, table
 from cl_prompts.datasets.source import Part, Source
-from cl_prompts.errors import InputError
 
 #: The 20 classes, in alphabetical order.
 CLASSES: tuple[str, ...] = (
@@ -18,7 +17,6 @@ CLASSES: tuple[str, ...] = (
     *("train", "tvmonitor"),
 )
 Difficult = Literal["negative", "ignore"]
-SPLITS = ("train", "val", "trainval", "test")
 
 
 def read_voc2007(
@@ -41,16 +39,10 @@ def read_voc2007(
             in training it remains negative.
 
     Raises:
-        LayoutError: lists of different images, or missing images.
-        InputError: unknown splits.
+        LayoutError: missing images.
     """
-    names = splits.split("/")
-    if len(names) != 2 or not set(names) <= set(SPLITS):
-        raise InputError(
-            f"splits of VOC 2007 must be two of {', '.join(SPLITS)}, like train/val, not {splits!r}"
-        )
     parts = []
-    for split in names:
+    for split in splits.split("/"):
         ids, values = _lists(folder / "ImageSets" / "Main", split)
         paths = [str(folder / "JPEGImages" / f"{image}.jpg") for image in ids]
         check_listed(paths, f"split {split}")
@@ -62,13 +54,6 @@ def read_voc2007(
 def _lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
     """Return the image ids of a split, and the value (-1, 0 or 1) of each class, (n, 20) int8."""
     files = [folder / f"{name}_{split}.txt" for name in CLASSES]
-    ids = [image for image, _ in table(files[0], 2)]
-    columns = []
-    for file in files:
-        rows = table(file, 2)
-        if [image for image, _ in rows] != ids:
-            raise LayoutError(
-                f"{file} lists other images than {files[0].name}, or in another order"
-            )
-        columns.append([int(value) for _, value in rows])
+    ids = [image for image, _ in table(files[0])]
+    columns = [[int(value) for _, value in table(file)] for file in files]
     return ids, np.array(columns, dtype=np.int8).T

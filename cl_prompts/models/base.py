@@ -25,7 +25,6 @@ from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.compiled import CompiledDecoding
 from cl_prompts.models.heads import FINITE_MASK
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads
-from cl_prompts.prompts.files import write_whole
 from cl_prompts.prompts.selectors import Selection
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -299,7 +298,7 @@ class ContinualModel(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write :meth:`exported` to a file; it does not contain the frozen backbone."""
-        write_whole(path, self.exported())
+        Path(path).write_bytes(self.exported())
 
     def load(self, path: str | Path) -> None:
         """Load a file of :meth:`save` into a model of the same construction and backbone.

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.checks import whole_number
 from cl_prompts.models.heads import uniform_rows
 from cl_prompts.prompts.selectors import unit_rows
 
@@ -55,7 +54,6 @@ class MixtureHead(nn.Module):
         self, dim: int, n_classes: int, n_groups: int = 5, *, k: int = 2, scale: float = 10.0
     ) -> None:
         super().__init__()
-        whole_number("top_k", k, 1, n_groups, "the number of groups")
         self.dim = dim
         self.k = k
         self.scale = scale

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.errors import InputError
 from cl_prompts.models import multi_lane_ops as algebra
 from cl_prompts.models.base import ContinualModel, Encoding, Output, need_class_token, need_frozen
 from cl_prompts.models.lanes import Lane, LaneHead, LaneInitialisation
@@ -267,18 +266,13 @@ class MultiLaneViT(ContinualModel):
         """Load a state of :meth:`learned_state`, rebuilding lanes and their classes.
 
         Raises:
-            InputError: the state belongs to another model; this one is then unchanged.
+            InputError: the state belongs to another model.
         """
-        before = self.lanes
         if {k: v.shape for k, v in self.learned_state().items()} != {
             k: v.shape for k, v in state.items()
         }:
             self.lanes = self._lanes_like(state)
-        try:
-            super().load_learned_state(state)
-        except InputError:
-            self.lanes = before
-            raise
+        super().load_learned_state(state)
         self._freeze_finished()
         owners = enumerate(self.lanes)
         self.lane_of = {label: i for i, lane in owners for label in lane.classes.tolist()}

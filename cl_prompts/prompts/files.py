@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 import torch
@@ -10,22 +9,6 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.weight_files import read_tensors
 from cl_prompts.errors import InputError, unknown
-
-
-def write_whole(path: str | Path, data: bytes) -> None:
-    """Write a file atomically.
-
-    Args:
-        path: of the file.
-        data: its content.
-    """
-    # A random name, so that two writers never share a file.
-    temporary = Path(f"{path}.{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_prompts(path: str | Path, name: str) -> Tensor:

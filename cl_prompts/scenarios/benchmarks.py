@@ -49,8 +49,7 @@ def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[...,
         [[0, 1], [2, 3]]
 
     Returns:
-        a function of ``train``, ``test`` and the parameters of ``split_function`` by name. It
-        raises ``InputError`` for an unknown parameter.
+        a function of ``train``, ``test`` and the parameters of ``split_function`` by name.
     """
     scenario = Scenario.of(split_function)
 
@@ -147,6 +146,10 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
     ]
     benchmark = CLScenario(streams)
     benchmark.split = split
+    # Avalanche's iCaRL reads the order in which classes first appear.
+    new = np.diff(split.seen, axis=0, prepend=False)
+    benchmark.n_classes_per_exp = new.sum(axis=1).tolist()
+    benchmark.classes_order = np.nonzero(new)[1].tolist()
     # Avalanche reads the benchmark from its streams.
     for stream in streams:
         stream.benchmark = benchmark

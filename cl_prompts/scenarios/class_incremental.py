@@ -22,9 +22,7 @@ ClassOrder = Sequence[int] | int | Literal["shuffled"]
 def mlcil_split(
     labels: ArrayLike,
     *,
-    base: int | None = None,
-    increment: int | None = None,
-    protocol: str | None = None,
+    protocol: str,
     class_order: ClassOrder | None = None,
     seed: int = 1,
 ) -> MultiLabelSplit:
@@ -41,7 +39,7 @@ def mlcil_split(
     Example:
         >>> from cl_prompts.scenarios import mlcil_split
         >>> labels = [[1, 1, 0, 0], [0, 0, 1, 0], [0, 1, 0, 1], [1, 0, 1, 1]]
-        >>> split = mlcil_split(labels, base=2, increment=1)
+        >>> split = mlcil_split(labels, protocol="B2-C1")
         >>> [task.classes for task in split], split.parameters
         ([(0, 1), (2,), (3,)], {'base': 2, 'increment': 1})
         >>> [task.train_indices.tolist() for task in split]
@@ -50,9 +48,8 @@ def mlcil_split(
     Args:
         labels: 0/1 matrix (n, C) of the training images; each class must be positive in at least
             one.
-        base: classes of the first task; 0 means as many as in the others.
-        increment: classes of each later task. ``base`` plus a multiple of it must be C.
-        protocol: both in the literature's notation, instead: "B10-C2" for ``base=10, increment=2``.
+        protocol: in the literature's notation, such as "B10-C2" for 10 classes in the first task
+            and 2 in each later one; B0 gives the first as many as the others.
         class_order: order of the classes, a permutation of 0..C-1, its seed, or "shuffled", which
             uses ``seed``. None is the order of columns, as published (alphabetical in COCO and
             VOC).
@@ -64,7 +61,7 @@ def mlcil_split(
             permutation, or classes that the tasks cannot share.
     """
     matrix, n_classes = positive_matrix(labels, "labels")
-    base, increment = _division(n_classes, base, increment, protocol)
+    base, increment = _division(n_classes, protocol)
     order = permutation("class_order", f"the {n_classes} classes", n_classes, class_order, seed)
     # Classes of each task: the first ``base`` of the order, then ``increment`` at a time.
     groups = np.split(order, range(base, n_classes, increment))
@@ -127,29 +124,17 @@ def class_incremental_split(
     )
 
 
-def _division(
-    n_classes: int, base: int | None, increment: int | None, protocol: str | None
-) -> tuple[int, int]:
+def _division(n_classes: int, protocol: str) -> tuple[int, int]:
     """Return the number of classes of the first task and of each later one."""
-    if protocol is not None:
-        if base is not None or increment is not None:
-            raise InputError("give either protocol or base and increment, not both")
-        match = re.fullmatch(r"B(\d+)-C(\d+)", str(protocol), re.IGNORECASE)
-        if match is None:
-            raise InputError(
-                "protocol must read like 'B10-C2' (10 classes in the first task, 2 in each later"
-                f" one; B0 gives the first as many as the others), not {protocol!r}"
-            )
-        base, increment = map(int, match.groups())
-    if base is None or increment is None:
+    match = re.fullmatch(r"B(\d+)-C([1-9]\d*)", protocol, re.IGNORECASE)
+    if match is None:
         raise InputError(
-            "a class-incremental split needs base and increment, or a protocol such as 'B0-C4'"
+            "protocol must read like 'B10-C2' (10 classes in the first task, 2 in each later"
+            f" one; B0 gives the first as many as the others), not {protocol!r}"
         )
-    base = whole_number("base", base, 0, n_classes, "the number of classes")
-    increment = whole_number("increment", increment, 1, n_classes, "the number of classes")
-    # KRT's notation: B0 gives the first task as many classes as the others.
+    base, increment = map(int, match.groups())
     rest = n_classes - base
-    if rest % increment:
+    if rest < 0 or rest % increment:
         fit = all_of((n for n in range(1, rest + 1) if rest % n == 0), "or")
         raise InputError(
             f"{base} classes plus multiples of {increment} are not {n_classes} classes: with"

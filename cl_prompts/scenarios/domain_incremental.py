@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from cl_prompts.checks import fits, one_of, whole_number
+from cl_prompts.checks import one_of, whole_number
 from cl_prompts.datasets.classes import check_domains, check_labels, domain_names, permutation
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.split import Split
@@ -87,7 +87,6 @@ def domain_incremental_split(
     found = check_domains("domains", domains, len(labels))
     names = domain_names(found)
     seed = whole_number("seed", seed, 0, 2**64 - 1)
-    fits("announced", announced, bool)
     places: Any = domain_order
     if isinstance(domain_order, Sequence) and not isinstance(domain_order, str):
         for name in domain_order:

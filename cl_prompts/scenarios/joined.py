@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from cl_prompts.checks import doubled
 from cl_prompts.errors import InputError
@@ -15,7 +16,7 @@ from cl_prompts.scenarios.split import BaseSplit
 
 
 def joined_split(
-    first: BaseSplit, second: BaseSplit, targets: Any, columns: Sequence[int]
+    first: BaseSplit, second: BaseSplit, targets: ArrayLike, columns: Sequence[int]
 ) -> BaseSplit:
     """Append the stream of one data set to that of another.
 

@@ -76,11 +76,8 @@ class Scenario:
         """Split the labels of a training set, whose domains a function may take, too.
 
         Raises:
-            InputError: an unknown or missing parameter, a result of another type, or an error of
-                the function.
+            InputError: a result of another type, or an error of the function.
         """
-        for name in parameters:
-            one_of(f"parameter of {self.name}", name, self.parameters)
         function = partial(self.split, targets)
         if DOMAINS in keywords(function, set()):
             parameters[DOMAINS] = domain_of_each

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from cl_prompts.checks import fits, one_of, whole_number
+from cl_prompts.checks import one_of, whole_number
 from cl_prompts.datasets.classes import check_labels, count_labels, permutation
 from cl_prompts.scenarios.split import Split
 
@@ -158,7 +158,6 @@ def blurry_stream(
     disjoint_percent = whole_number("disjoint_percent", disjoint_percent, 0, 100)
     blurry_percent = whole_number("blurry_percent", blurry_percent, 0, 100)
     seed = whole_number("seed", seed, 0, 2**64 - 1)
-    fits("stochastic", stochastic, bool)
     one_of("leftover", leftover, Leftover)
 
     draws = _Draws(seed, n_tasks, stochastic)

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cl_prompts.datasets.classes import check_labels, count_labels
-from cl_prompts.errors import InputError
 
 Classes = tuple[tuple[int, ...], ...]  # classes of each task
 
@@ -33,9 +32,6 @@ class BaseSplit:
             task's samples in any order and for several epochs.
         parameters: arguments of the scenario function, such as ``{"seed": 1}``, as JSON values.
             They are printed and stored.
-
-    Raises:
-        InputError: no task, or a row outside the data set.
 
     Example:
         >>> from cl_prompts.scenarios import Split
@@ -76,10 +72,10 @@ class BaseSplit:
             others: further fields, such as ``boundaries`` and ``parameters``.
 
         Raises:
-            InputError: other labels, no task, or a row that does not exist.
+            InputError: other labels.
         """
         checked, n_classes = cls._checked(labels, "labels")
-        rows = as_tasks(tasks, len(checked))
+        rows = tuple(map(read_only, tasks))
         counts = count_labels(checked, rows, n_classes)
         if visible is not None:
             # Hidden labels do not count.
@@ -87,10 +83,10 @@ class BaseSplit:
         return cls(name=name, tasks=rows, counts=counts, n_samples=len(checked), **others)
 
     def __post_init__(self) -> None:
-        """Check the fields and convert them to read-only values."""
+        """Convert the fields to read-only values."""
         # Parameters as JSON returns them, so that equal splits have equal texts.
         parameters = json.loads(json.dumps(dict(self.parameters)))
-        object.__setattr__(self, "tasks", as_tasks(self.tasks, self.n_samples))
+        object.__setattr__(self, "tasks", tuple(map(read_only, self.tasks)))
         object.__setattr__(self, "counts", read_only(self.counts))
         object.__setattr__(self, "parameters", parameters)
 
@@ -226,26 +222,6 @@ class Split(BaseSplit):
             for task, classes in enumerate(by_task):
                 homes[list(classes)] = task
         return homes
-
-
-def as_tasks(tasks: Iterable[ArrayLike], n_samples: int) -> tuple[np.ndarray, ...]:
-    """Check the data-set rows of each task and return them as read-only arrays (n,) int64.
-
-    Raises:
-        InputError: no task, or one that is not a 1-D sequence of rows 0 to n_samples - 1.
-    """
-    checked = []
-    for task, rows in enumerate(tasks):
-        array = np.asarray(rows)
-        whole = array.ndim == 1 and (array.dtype.kind in "iu" or not array.size)
-        if not whole or (array.size and (array.min() < 0 or array.max() >= n_samples)):
-            raise InputError(
-                f"task {task} must be a 1-D sequence of rows 0 to {n_samples - 1} of the data set"
-            )
-        checked.append(read_only(array))
-    if not checked:
-        raise InputError("a split needs at least one task")
-    return tuple(checked)
 
 
 def read_only(values: ArrayLike) -> np.ndarray:

@@ -95,14 +95,8 @@ class MultiHotTargets(DataAttribute):
         part.annotated = self.annotated
         return part
 
-    def concat(self, other: DataAttribute) -> MultiHotTargets:
-        """Append other targets; each part keeps its mask.
-
-        Raises:
-            TypeError: the other targets are not multi-hot.
-        """
-        if not isinstance(other, MultiHotTargets):
-            raise TypeError(f"multi-hot targets cannot be joined with {type(other).__name__}")
+    def concat(self, other: MultiHotTargets) -> MultiHotTargets:
+        """Append other targets; each part keeps its mask."""
         alike = np.array_equal(self.mask, other.mask)
         data = np.concatenate([self.data, other.data])
         joined = MultiHotTargets(data, mask=self.mask if alike else None)
@@ -240,6 +234,7 @@ class LazyStream(SequenceCLStream):
         data = self._data(rows, masks["classes_in_this_experience"])
         experience = DatasetExperience(dataset=data, current_experience=index)
         experience.origin_stream = self._whole
+        experience.benchmark = self._whole.benchmark
         experience.indices = rows
         for name, mask in masks.items():
             setattr(experience, name, set(np.flatnonzero(mask).tolist()))

@@ -1,9 +1,9 @@
 """Avalanche strategies, one per method, their plugins, and anytime evaluation.
 
 Each module of this package is one strategy and has its name. The first line of its docstring
-describes it, its class implements it, and ``ALIASES`` lists other names. Each module of ``plugins``
-with a subclass of ``StrategyPlugin`` is an option, with the same conventions. ``make settings``
-lists both in ``settings.json``. Importing this package does not import Avalanche; the first access
+describes it, and its class implements it. Each module of ``plugins`` with a subclass of
+``StrategyPlugin`` is an option, with the same conventions. ``make settings`` lists both in
+``settings.json``. Importing this package does not import Avalanche; the first access
 to a strategy does.
 """
 
@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cl_prompts.catalog import catalog, door
-from cl_prompts.checks import is_one_name, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.user_code import load_object
 
@@ -27,17 +26,15 @@ class StrategyEntry(NamedTuple):
     Attributes:
         class_name: name of its class.
         description: one line.
-        aliases: other names for it.
     """
 
     class_name: str
     description: str
-    aliases: tuple[str, ...]
 
 
 def _entries(kind: str) -> dict[str, StrategyEntry]:
     return {
-        name: StrategyEntry(entry["class"], entry["about"], tuple(entry["aliases"]))
+        name: StrategyEntry(entry["class"], entry["about"])
         for name, entry in catalog()[kind].items()
     }
 
@@ -56,51 +53,20 @@ __getattr__, __dir__ = door(
     " base.prompt_form.Encoded evaluation.anytime.AnytimeEvaluation plugins.keep_order.KeepOrder "
     + " ".join(f"{name}.{entry.class_name}" for name, entry in STRATEGIES.items())
     + "".join(f" plugins.{name}.{entry.class_name}" for name, entry in PLUGINS.items()),
-    *("PLUGINS", "STRATEGIES", "canonical_name", "make_plugins", "plugin_class", "strategy_class"),
+    *("PLUGINS", "STRATEGIES", "make_plugins", "plugin_class", "strategy_class"),
 )
 
 # Avalanche has EWC and LwF, too, which ``import *`` must not hide.
 __all__ = [name for name in __dir__() if name not in ("EWC", "LwF")]
 
 
-def canonical_name(name: str) -> str:
-    """Resolve an alias to the name of the strategy.
-
-    ``"package.module:Class"`` is returned unchanged. A name may end in ``@`` and a variant:
-    the same strategy with other settings.
-
-    Raises:
-        InputError: an unknown name, or a variant that is not a plain name.
-
-    Example:
-        >>> canonical_name("der++")
-        'derpp'
-        >>> canonical_name("der++@large_buffer")
-        'derpp@large_buffer'
-    """
-    base, at, variant = name.partition("@")
-    if at:
-        if ":" in variant or not is_one_name(variant):
-            raise InputError(
-                f"strategy {shown(name)} has no usable variant: write one name after the @, without"
-                " colons and folders"
-            )
-        return f"{canonical_name(base)}@{variant}"
-    if ":" in name or name in STRATEGIES:
-        return name
-    aliases = {alias: real for real, entry in STRATEGIES.items() for alias in entry.aliases}
-    if name not in aliases:
-        raise unknown("strategy", name, [*STRATEGIES, *aliases])
-    return aliases[name]
-
-
 def strategy_class(name: str) -> type[OnlineStrategy]:
-    """Load the class of a name, an alias, a variant, or ``"package.module:Class"``.
+    """Load the class of a name, a variant, or ``"package.module:Class"``.
 
     Raises:
         InputError: an unknown name, or a class that is not an ``OnlineStrategy``.
     """
-    name = canonical_name(name).partition("@")[0]
+    name = name.partition("@")[0]
     # Inside a module, its __getattr__ must be called.
     found: type[OnlineStrategy] = _class(
         "strategy", name, STRATEGIES, __getattr__("OnlineStrategy")

@@ -1,4 +1,4 @@
-"""AIR: ridge regression in which every class weighs the same, no gradient (2024)."""
+"""AIR: ridge regression with equal class weights, no gradient (2024)."""
 
 from __future__ import annotations
 

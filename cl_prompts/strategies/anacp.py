@@ -1,4 +1,4 @@
-"""AnaCP: features led to contrastive class targets in closed form, no gradient (NeurIPS 2025)."""
+"""AnaCP: closed-form projection of features to contrastive class targets (NeurIPS 2025)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""APER: adapters of the first task, class means ever after (IJCV 2024)."""
+"""APER: adapters trained in the first task, then nearest class means (IJCV 2024)."""
 
 from __future__ import annotations
 

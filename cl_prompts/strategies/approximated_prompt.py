@@ -1,4 +1,4 @@
-"""Approximated prompts: rows beside the frozen attention, at 1 % of its cost (APT)."""
+"""Approximated prompts: a second attention over prompt rows, parallel to the frozen one (APT)."""
 
 from __future__ import annotations
 

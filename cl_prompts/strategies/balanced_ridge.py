@@ -1,4 +1,4 @@
-"""Balanced ridge: regression in which every class weighs the same, from one covariance."""
+"""Balanced ridge: regression with equal class weights and one shared covariance."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DER++: replay with the logits that were stored with each sample (NeurIPS 2020)."""
+"""DER++: replay with the logits stored with each sample (NeurIPS 2020)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from cl_prompts.losses.distillation import StoredLogits, stored_logit_loss
 from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.head_training import HeadStrategy
 from cl_prompts.strategies.base.stream import Batch
-
-ALIASES = ("der++", "der")
 
 
 class DERpp(HeadStrategy):

@@ -1,4 +1,4 @@
-"""EASE: adapters and prototypes of a subspace for every task (CVPR 2024)."""
+"""EASE: adapters and prototypes in a subspace for each task (CVPR 2024)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Experience replay: stream and a reservoir together (NeurIPS 2019)."""
+"""Experience replay: stream and reservoir samples in each batch (NeurIPS 2019)."""
 
 from __future__ import annotations
 

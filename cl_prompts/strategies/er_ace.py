@@ -1,4 +1,4 @@
-"""ER-ACE: replay whose new samples compete among their own classes alone (ICLR 2022)."""
+"""ER-ACE: replay; the loss of stream samples has only the classes of their batch (ICLR 2022)."""
 
 from __future__ import annotations
 

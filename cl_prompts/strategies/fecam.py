@@ -1,4 +1,4 @@
-"""FeCAM: Mahalanobis distance with one covariance for each class, no gradient (NeurIPS 2023)."""
+"""FeCAM: Mahalanobis distance with one covariance per class, no gradient (NeurIPS 2023)."""
 
 from __future__ import annotations
 

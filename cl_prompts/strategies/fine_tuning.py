@@ -1,4 +1,4 @@
-"""Fine-tuning: all weights, AdamW, small learning rate on the backbone."""
+"""Fine-tuning: all weights of the ViT are trained, with a small learning rate."""
 
 from __future__ import annotations
 

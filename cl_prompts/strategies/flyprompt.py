@@ -1,4 +1,4 @@
-"""FlyPrompt: experts by a sample clock, an analytic router, slow heads (ICLR 2026)."""
+"""FlyPrompt: an expert per period, chosen by a ridge regression; slow heads (ICLR 2026)."""
 
 from __future__ import annotations
 

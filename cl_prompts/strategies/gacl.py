@@ -6,8 +6,6 @@ from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.closed_form.ridge import Expansion
 from cl_prompts.strategies.ranpac import RanPACProbe
 
-ALIASES = ("g_acil",)
-
 
 class GACL(RanPACProbe):
     """GACL, generalised analytic continual learning (NeurIPS 2024), as published for Si-Blurry.

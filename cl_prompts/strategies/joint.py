@@ -1,4 +1,4 @@
-"""Joint: the upper bound, all data at once, i.i.d., several epochs."""
+"""Joint training: all data at once, several epochs; the upper bound of fine-tuning."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from cl_prompts.strategies.base.head_training import HeadStrategy
 class Joint(HeadStrategy):
     """The i.i.d. upper bound: all experiences at once, shuffled, for several epochs.
 
-    ``train`` takes the whole stream. With ``backbone_lr=0`` it is the upper bound of a linear
-    probe.
+    ``train`` takes the whole stream. With ``backbone_lr=0`` it trains only the head.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

@@ -1,4 +1,4 @@
-"""Joint probe: a linear head on frozen features, all data at once, i.i.d., several epochs."""
+"""Joint probe: a linear head on frozen features, trained on all data at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from cl_prompts.strategies.joint import Joint
 
 
 class JointProbe(Joint):
-    """Upper bound of gradient methods on the frozen class token: a linear probe on all data.
+    """A linear probe on all data at once; no upper bound where ten epochs are too few.
 
     :class:`~cl_prompts.strategies.joint.Joint` with ``backbone_lr=0`` and without weight decay. As
     for the ridges that it is compared to, a run does not augment its training images.

@@ -1,4 +1,4 @@
-"""L2P: learning to prompt, prompts at the input, chosen by keys (CVPR 2022)."""
+"""L2P: prompts at the input, selected by keys (CVPR 2022)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""L3A: weighted ridge regression with pseudo-labels for several labels an image (ICML 2025)."""
+"""L3A: weighted ridge regression with pseudo-labels, multi-label (ICML 2025)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear probe: only a linear head on the frozen class token, trained online."""
+"""Linear probe: a linear head on the frozen class token, trained online."""
 
 from __future__ import annotations
 

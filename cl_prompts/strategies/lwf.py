@@ -1,4 +1,4 @@
-"""LwF, learning without forgetting: an earlier model as teacher, no buffer (ECCV 2016)."""
+"""LwF: distillation from an earlier model, no buffer (ECCV 2016)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MISA: DualPrompt with warmed-up prompts and the classes of the batch (ICLR 2025)."""
+"""MISA: DualPrompt with warmed-up prompts; its loss has the batch's classes only (ICLR 2025)."""
 
 from __future__ import annotations
 

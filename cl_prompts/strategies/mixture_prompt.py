@@ -1,4 +1,4 @@
-"""MixturePrompt: experts for parts of the stream, with a gate on the image (MoCoOp's router)."""
+"""MixturePrompt: one expert head per part of the stream, with a gate on the image (MoCoOp)."""
 
 from __future__ import annotations
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from cl_prompts.closed_form.prototype_classifiers import Metric, NearestClassMean
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
-ALIASES = ("nearest_mean",)
-
 
 class NCM(PrototypeStrategy):
     """Nearest class mean (Mensink et al., TPAMI 2013; on frozen ViTs: Janson et al., 2022, arXiv

@@ -1,4 +1,4 @@
-"""OnePrompt: one shared prefix, no pool and no query, the reference for pools (ICLR 2024)."""
+"""OnePrompt: one shared prefix without pool and query (ICLR 2024)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rainbow Memory: class-balanced buffer and rehearsals on it (CVPR 2021)."""
+"""Rainbow Memory: a class-balanced buffer and rehearsals on it (CVPR 2021)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RDA: regularised discriminant analysis with class covariances of low rank, no gradient."""
+"""RDA: discriminant analysis with low-rank class covariances, no gradient."""
 
 from __future__ import annotations
 

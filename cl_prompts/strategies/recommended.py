@@ -1,4 +1,4 @@
-"""Recommended: balanced or multi-label ridge on the class tokens of the last half of all blocks."""
+"""Recommended: balanced or multi-label ridge on the class tokens of the last half of blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S-Prompt++: an independent prefix per task, chosen by key."""
+"""S-Prompt++: an independent prefix per task, selected by key."""
 
 from __future__ import annotations
 

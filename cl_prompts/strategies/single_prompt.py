@@ -1,4 +1,4 @@
-"""SinglePrompt: one shared prefix, a cosine head, and the classes of the batch (CVPR 2026)."""
+"""SinglePrompt: one prefix, a cosine head, a loss on the batch's classes (CVPR Findings 2026)."""
 
 from __future__ import annotations
 

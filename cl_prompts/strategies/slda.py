@@ -7,8 +7,6 @@ from cl_prompts.closed_form.prototype_classifiers import StreamingLDA
 from cl_prompts.closed_form.shrinkage import ByRule, ShrinkageForm
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
-ALIASES = ("streaming_lda",)
-
 
 class SLDA(PrototypeStrategy):
     """Deep SLDA (Hayes and Kanan, CVPR-W 2020, arXiv 1909.01520).

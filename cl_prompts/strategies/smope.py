@@ -1,4 +1,4 @@
-"""SMoPE: one prefix whose rows are experts, selected per block and image (ICLR 2026)."""
+"""SMoPE: one prefix whose rows are experts, selected by block and image (ICLR 2026)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""VQ-Prompt: prompts quantised to entries of a pool that trains end to end (NeurIPS 2024)."""
+"""VQ-Prompt: prompts from a quantised pool that trains end to end (NeurIPS 2024)."""
 
 from __future__ import annotations
 

@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.errors import InputError
-
 #: number of stored samples up to which a draw permutes all
 PERMUTED = 4096
 
@@ -73,16 +71,7 @@ class ReplayBuffer:
         return {**state, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`.
-
-        Raises:
-            InputError: the state is of a buffer of another size.
-        """
-        if state["slots"].shape != self.slots.shape:
-            raise InputError(
-                f"the saved replay buffer has {len(state['slots'])} slots, but this one has"
-                f" {self.size}: use the same buffer_size"
-            )
+        """Inverse of :meth:`state_dict`."""
         for name in self.state:
             setattr(self, name, deepcopy(state[name]))
         self.generator.set_state(state["generator"])

@@ -1,4 +1,4 @@
-"""The two sides of an attention, put together, are the attention."""
+"""Attention over two parts, combined, equals attention over both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches: good ones pass, each kind of bad one gets its sentence and its positions."""
+"""Valid batches pass; each kind of invalid batch raises its error with positions."""
 
 from __future__ import annotations
 

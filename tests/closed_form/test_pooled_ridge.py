@@ -1,4 +1,4 @@
-"""Balanced ridge: the literal sums, equal weights, and a ridge from the data alone."""
+"""Balanced ridge: literal sums, equal class weights, and a ridge computed from the data."""
 
 from __future__ import annotations
 

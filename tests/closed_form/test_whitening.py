@@ -1,5 +1,4 @@
-"""The whitened head input: statistics are those of the whole stream, and nothing but training moves
-them."""
+"""Whitened head: statistics cover the whole stream and change only in training."""
 
 from __future__ import annotations
 

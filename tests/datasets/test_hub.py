@@ -148,12 +148,9 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write("save_to_disk", parts(train=two, test=two), Path("two"))
     hidden = parts(train=table([0, 1, 2]), test=table([0, -1, -1]))
     write("save_to_disk", hidden, Path("hidden"))
-    texts = parts(train=table([0, 1, 2]), test=table(list("abc"), datasets.Value("string")))
-    write("save_to_disk", texts, Path("texts"))
     bare = pets()["train"].remove_columns("img")
     write("save_to_disk", parts(train=bare, test=bare), Path("bare"))
     cases: dict[str, tuple[str, dict[str, Any]]] = {
-        "no folder": ("./nowhere", {}),
         "code": ("./code", {}),
         "other format": ("./csv", {}),
         "no split": ("./pets", {"test_split": "tset"}),
@@ -164,8 +161,6 @@ def test_refusals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "no image column": ("./bare", {}),
         "two label columns": ("./two", {}),
         "hidden labels": ("./hidden", {}),
-        "other labels": ("./texts", {}),
-        "root": ("./pets", {"root": "pets"}),
     }
     calls: dict[str, Callable[[], object]] = {
         name: lambda place=place, options=options: load(place, **options)

@@ -96,8 +96,6 @@ def test_a_function_is_given_what_it_declares() -> None:
 @pytest.mark.parametrize(
     ("function", "options", "sentence"),
     [
-        ("blobs", {"n_class": 2}, "argument of data set '{}:blobs' 'n_class': did you mean 'n_cl"),
-        ("deaf", {"classes": [1]}, "argument of data set '{}:deaf' 'classes': there is none"),
         ("stubborn", {"shape": "round", "augment": False}, "must return a DataSet, not list"),
         ("no_function", {}, "'{}:no_function' is not declared as a data set: if it is yours"),
         ("write_csv", {}, "'{}:write_csv' is not declared as a data set: if it is yours"),

@@ -20,10 +20,10 @@ FATED = "tests.experiments.fates:Fated"
 
 
 class Fated(LinearProbe):
-    """A linear probe that does once, in the middle of its run, what a file says."""
+    """A linear probe that fails or is killed once, mid-run, as a file says."""
 
     def after_step(self, output: Output, batch: Batch) -> None:
-        """Meet the fate, after an update."""
+        """Fail after an update, if the file says so."""
         super().after_step(output, batch)
         file = Path(os.environ[FATES]) / str(self.seed)
         if self.samples_seen < AT or not file.is_file():
@@ -35,7 +35,7 @@ class Fated(LinearProbe):
 
 
 def meet(fate: str) -> Any:
-    """Do what a fate says."""
+    """Fail or be killed as told."""
     if fate == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     elif fate == "is stopped":

@@ -17,11 +17,11 @@ Fault = Literal["killed before", "killed half-way", "full"]
 
 
 class Killed(BaseException):
-    """The process ends here: nobody may catch this."""
+    """End of the process, which no code may catch."""
 
 
 def count_steps(monkeypatch: pytest.MonkeyPatch, action: Callable[[], Any]) -> int:
-    """Steps that an action takes."""
+    """File-system steps of an action."""
     taken = []
     with monkeypatch.context() as patch:
         for name in STEPS:

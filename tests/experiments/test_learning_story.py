@@ -1,4 +1,4 @@
-"""The story of docs/guides/learning_on.md, told by its own commands."""
+"""The commands of docs/guides/learning_on.md print what the page shows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import runpy
 import shlex
 from glob import glob
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,22 @@ def test_the_commands_of_the_page_do_what_it_says(
         assert found[row.split("  ")[0]] == row.split()[-1]
     assert said[-2].rstrip().endswith(saved)
     assert said[-1].count(",seven,") == 20
+
+
+def test_a_new_class_is_learned_from_few_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(ROOT / "examples" / "digit_folders.py"), run_name="__main__")
+    assert main(["train", "digits/first", "--quiet"]) == 0
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    new_class = import_module("new_class")
+    monkeypatch.setattr(new_class, "DRAWS", 1)
+    capsys.readouterr()
+    new_class.main("models/first", "digits/later/test", "digits/later/train/seven")
+    _, *lines = capsys.readouterr().out.splitlines()
+    found = [re.findall(r"[\d.]+", line) for line in lines]
+    assert [int(row[0]) for row in found] == [0, 1, 2, 5, 10]
+    assert float(found[0][1]) == 0
+    assert float(found[-1][1]) > 50  # new
+    assert float(found[-1][4]) > 50  # old

@@ -6,8 +6,6 @@ import os
 import resource
 import shlex
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from cl_prompts.experiments.tracking.tracker import Tracker
 from tests.experiments.commands import PROBE, QUICK, QUICK_MVP_R, run, signalling, summary
 from tests.experiments.fates import FATED, FATES
 from tests.experiments.sketches import sketched
+from tests.forked import forked
 
 #: what may differ between a run and the same run in pieces
 EXEMPT = {
@@ -194,8 +193,7 @@ def test_a_killed_process_leaves_a_run_that_resumes_to_the_same_numbers(
     _, (whole,) = run(tmp_path / "whole", *settings)
     (tmp_path / "1").write_text("killed")
     arguments = ["run", *settings, "--out", str(tmp_path / "cut"), "--quiet"]
-    command = [sys.executable, "-W", "ignore", "-m", "cl_prompts", *arguments]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert forked(lambda: main(arguments)).code == -signal.SIGKILL
     (cut,) = (file.parent for file in (tmp_path / "cut").rglob("config.yaml"))
     assert main(["run", "--resume", str(cut), "--trust-code", "--quiet"]) == 0
     same_run(whole, cut)

@@ -1,4 +1,4 @@
-"""Run folders of somebody else: nothing that they name is imported before it is trusted."""
+"""Other people's run folders: no code that they name is imported without trust."""
 
 from __future__ import annotations
 

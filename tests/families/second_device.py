@@ -1,4 +1,4 @@
-"""Every strategy on a second device comes to the numbers of the CPU.
+"""Every strategy has the same results on a second device as on the CPU.
 
 The device is pretended on the CPU, so that any machine can test what a GPU would refuse: tensors
 left on the host. Torch has to know it before its first backward pass, so ``test_second_device.py``
@@ -28,7 +28,7 @@ from tests.toys import TABLE, cls_of, does_something_at_ends, make, weights
 
 register()
 
-TRAIN = 24
+TRAIN = 18
 TEST = 6
 BATCH = 4
 
@@ -83,7 +83,7 @@ def train(kind: str, scenario: str, device: str, *, resume: bool) -> Run:
 
 
 def as_read(state: dict[str, Any]) -> Any:
-    """What a checkpoint file gives back."""
+    """State after saving and loading a checkpoint file."""
     with tempfile.TemporaryDirectory() as folder:
         save(Path(folder), state)
         return load(Path(folder))

@@ -18,7 +18,7 @@ from tests.toys import ALL, PROMPTED, cases, fit, make
 CASES = cases("si_blurry", "class_incremental", "mlcil")
 #: one of each part, besides those that test_compiled.py compiles, since tracing takes seconds
 TRACED = ("l2p", "dual_prompt", "single_prompt", "vq_prompt", "norga", "flyprompt", "smope")
-TRACED += ("additive_prompt", "approximated_prompt")
+TRACED += ("coda_prompt", "additive_prompt", "approximated_prompt")
 
 
 @pytest.mark.parametrize(("kind", "scenario"), CASES)

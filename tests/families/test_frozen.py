@@ -1,4 +1,4 @@
-"""Frozen means frozen, and what learns is what a strategy declares."""
+"""Frozen weights do not change; only declared parameters are trained."""
 
 from __future__ import annotations
 

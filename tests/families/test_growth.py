@@ -1,4 +1,4 @@
-"""A strategy that grows after a stream learns what one learns that had the room before it."""
+"""A strategy expanded after a stream equals one built with all classes."""
 
 from __future__ import annotations
 

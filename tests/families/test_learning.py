@@ -17,16 +17,16 @@ from tests.toys import MULTI_LABEL, PROMPTED, TABLE, accuracy, cls_of, fit, make
 
 
 class StillPrompts(SupervisedPlugin):
-    """Only the head learns: prompts, keys and the like stay as they began."""
+    """Train only the head; prompts and keys keep their initial values."""
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Compute no gradients of what there is."""
+        """Compute no gradients of the present parameters."""
         for name, parameter in strategy.model.named_parameters():
             if "head" not in name:
                 parameter.requires_grad_(False)
 
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
-        """Drop the gradients of what has been made since."""
+        """Delete gradients of parameters created since."""
         for name, parameter in strategy.model.named_parameters():
             if "head" not in name:
                 parameter.grad = None

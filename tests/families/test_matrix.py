@@ -66,8 +66,7 @@ def resources() -> Iterator[Resources]:
 
 
 def settings_of(strategy: str, scenario: str) -> RunConfig:
-    """What the command line makes of it; each strategy with the settings of its recipe for
-    digits."""
+    """Result of the command line, with each strategy's settings of the recipe for digits."""
     recipe = "digit_scenes" if several_labels(scenario) else "digits_all"
     (settings,) = plan(recipe, [f"strategy={strategy}", *FORMS[scenario], "seed=1"])
     return settings

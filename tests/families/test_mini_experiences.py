@@ -1,4 +1,4 @@
-"""Tasks cut into mini-experiences by Avalanche teach every strategy what whole tasks do."""
+"""Training on Avalanche's mini-experiences equals training on whole tasks."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Recorder(BaseLogger):
 
 
 def foreign_benchmark() -> Any:
-    """One of Avalanche's own, whose experiences say nothing of boundaries or order."""
+    """An Avalanche benchmark, whose experiences lack `boundaries` and `ordered`."""
     train = Blobs(TRAIN, N_CLASSES, seed=1)
     test = Blobs(TEST, N_CLASSES, seed=2)
     return nc_benchmark(train, test, n_experiences=3, task_labels=False, seed=1)

@@ -28,7 +28,7 @@ CASES = cases(
 
 
 def as_file(state: dict[str, Any]) -> Any:
-    """What a run folder's checkpoint gives back."""
+    """State after saving and loading a run folder's checkpoint."""
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)

@@ -1,4 +1,4 @@
-"""The same numbers for any number of loader processes, in a run that changes it on the way."""
+"""Results do not depend on the number of loader processes, even if it changes mid-run."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Run:
         self.stream = list(benchmark.train_stream)[1:]
 
     def train(self, workers: int, first: int = 0) -> Run:
-        """Train from an experience on, or at once where the strategy wants them so."""
+        """Train from an experience to the end, jointly if the strategy needs all data."""
         whole = self.strategy.whole_stream
         parts: list[Any] = [self.stream] if whole else self.stream[first:]
         for part in parts:

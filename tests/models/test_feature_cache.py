@@ -48,7 +48,7 @@ def test_replayed_samples_are_known_by_experience_and_row(kind: str) -> None:
 
 
 def cached(model: Any, cache: FeatureCache, images: torch.Tensor, rows: list[list[int]]) -> Any:
-    """Output on samples of (experience, view); their cost is in the model's counter alone."""
+    """Output on samples of (experience, view); the model's counter has the cost."""
     model.backbone.counter.reset()
     return cache.run(model, images, torch.tensor(rows))
 

@@ -14,7 +14,6 @@ from cl_prompts.closed_form.prototype_classifiers import NearestClassMean
 from cl_prompts.closed_form.ridge import RandomExpansion, RidgeStatistics
 from cl_prompts.models.adapted import AdaptedViT
 from cl_prompts.models.alignment import BatchAlignment
-from cl_prompts.models.mixture_head import MixtureHead
 from cl_prompts.models.multi_lane import MultiLaneViT
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.models.prototype import PrototypeViT
@@ -28,6 +27,7 @@ VIT = tiny_vit()
 THAWED = VIT.thawed()
 SELECTED = {"selector": NearestKeys(4, 16), "pools": [TokenPool(4, (0,), 2, 16)]}
 CASES = {
+    "a batch of one": lambda: BatchAlignment(3, "corrected")(torch.randn(1, 3)),
     "adapters on a thawed ViT": lambda: AdaptedViT(THAWED, 3, TaskAdapters(1, 4, 16)),
     "lanes on a thawed ViT": lambda: MultiLaneViT(THAWED, 8),
     "prototypes on a thawed ViT": lambda: PrototypeViT(THAWED, NearestClassMean(16, 3)),
@@ -39,8 +39,6 @@ CASES = {
     "memory of AnaCP": lambda: AnaCP(768, 1000, projection=8, drawn_from="class"),
     "memory of FeCAM": lambda: MahalanobisPerClass(768, 1000),
     "memory of RanDumb": lambda: ClasswiseLDA(3, 100, expansion=RandomExpansion(3, 5000)),
-    "top_k of 2": lambda: MixtureHead(6, 4, n_groups=2, k=3),
-    "a batch of one": lambda: BatchAlignment(3, "corrected")(torch.randn(1, 3)),
     "labels": lambda: NearestClassMean(3, 2).update(torch.zeros(2, 3), torch.tensor([2, 1])),
     "a ridge of 0": lambda: RidgeStatistics(3, 1).solve(0),
 }

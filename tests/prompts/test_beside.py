@@ -38,7 +38,7 @@ def test_published_unit(kind: str) -> None:
 
 
 def published_vit() -> FrozenViT:
-    """The published backbone, of which there are embedded tokens alone."""
+    """The published backbone, reduced to its embedded tokens."""
     blocks = {
         f"blocks.{name}": values
         for name, values in GOLDEN.state("vit/start/").items()

@@ -9,20 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.files import read_prompts, set_initial, write_whole
+from cl_prompts.prompts.files import read_prompts, set_initial
 from cl_prompts.prompts.pools import SharedTokens, TokenPool
-
-
-def test_files_are_whole_and_no_link_is_written_through(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_bytes(b"mine")
-    path = tmp_path / "a"
-    for name in ("a", "a.tmp"):  # what is replaced, and a name that was written to before
-        (tmp_path / name).symlink_to(victim)
-    write_whole(path, b"new")
-    assert not path.is_symlink()
-    assert path.read_bytes() == b"new"
-    assert victim.read_bytes() == b"mine"
 
 
 def test_safetensors_round_trip(tmp_path: Path) -> None:

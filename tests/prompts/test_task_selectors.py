@@ -135,7 +135,7 @@ def test_every_task_aware_part_is_found() -> None:
 
 
 class Noting(TaskAware):
-    """Writes down what it is told."""
+    """Records its arguments."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,8 +3,6 @@ strategies training on them."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -13,22 +11,18 @@ from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics, l
 from avalanche.training.plugins import EvaluationPlugin
 
 from cl_prompts import scenarios
-from cl_prompts.errors import InputError
 from cl_prompts.scenarios import (
     SCENARIOS,
     MultiLabelSplit,
     Split,
     benchmark_builder,
     benchmark_from_split,
-    mlcil_split,
-    si_blurry_split,
 )
 from tests.scenarios.images import (
     KINDS,
     MULTI,
     SINGLE,
     STRATEGIES,
-    NoImages,
     make_benchmark,
     make_strategy,
 )
@@ -90,15 +84,3 @@ def test_user_functions_and_splits() -> None:
     for boundaries, n_tests in ((True, 2), (False, 1)):
         several = MultiLabelSplit.of("mine", MATRIX, [[0], [0, 1]], boundaries=boundaries)
         assert len(benchmark_from_split(*MULTI, several).test_stream) == n_tests
-
-
-@pytest.mark.parametrize(
-    ("split", "test", "wrong"),
-    [
-        (si_blurry_split(LABELS), SINGLE[1], np.arange(132) % 12),
-        (mlcil_split(MATRIX, protocol="B4-C2"), MULTI[1], MATRIX[:-1]),
-    ],
-)
-def test_splits_of_other_labels_are_refused(split: Any, test: Any, wrong: np.ndarray) -> None:
-    with pytest.raises(InputError, match=r"the split was made from other labels"):
-        benchmark_from_split(NoImages(wrong), test, split)

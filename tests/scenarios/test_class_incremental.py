@@ -24,7 +24,7 @@ def mlcil_cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, dict[str, Any]
     order = draw(st.one_of(st.none(), st.permutations(range(n_classes)), st.integers(0, 99)))
     row = st.lists(st.booleans(), min_size=n_classes, max_size=n_classes)
     test = np.array(draw(st.lists(row, min_size=1, max_size=15)))
-    return matrix, test, {"base": base, "increment": increment, "class_order": order}
+    return matrix, test, {"protocol": f"B{base}-C{increment}", "class_order": order}
 
 
 @given(mlcil_cases())
@@ -35,10 +35,9 @@ def test_invariants(case: tuple[np.ndarray, np.ndarray, dict[str, Any]]) -> None
     n_classes = matrix.shape[1]
     # Classes are divided among the tasks, in the sizes asked for.
     assert sorted(c for task in split for c in task.classes) == list(range(n_classes))
-    first = parameters["base"] or parameters["increment"]
-    assert [len(task.classes) for task in split] == [first] + [parameters["increment"]] * (
-        len(split) - 1
-    )
+    base, increment = map(int, parameters["protocol"][1:].split("-C"))
+    sizes = [base or increment] + [increment] * (len(split) - 1)
+    assert [len(task.classes) for task in split] == sizes
     # An image is in exactly the tasks of its labels; images without any are in none.
     for row, labels in enumerate(matrix):
         tasks = [t for t, task in enumerate(split) if row in task.train_indices]
@@ -82,7 +81,6 @@ def test_notation(protocol: str, n_classes: int, sizes: list[int]) -> None:
     assert [len(task.classes) for task in split] == sizes
     assert [c for task in split for c in task.classes] == list(range(n_classes))
     base, increment = (int(part[1:]) for part in protocol.split("-"))
-    assert mlcil_split(labels, base=base, increment=increment) == split
     assert split.boundaries
     assert not split.ordered
     assert split.name == "class-incremental"
@@ -93,11 +91,11 @@ def test_notation(protocol: str, n_classes: int, sizes: list[int]) -> None:
 def test_a_worked_example() -> None:
     labels = [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 1], [1, 0, 1, 1]]
     test = [[0, 0, 1, 1], [0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
-    split = mlcil_split(labels, base=2, increment=1, class_order=[3, 1, 0, 2])
+    split = mlcil_split(labels, protocol="B2-C1", class_order=[3, 1, 0, 2])
     assert [task.classes for task in split] == [(1, 3), (0,), (2,)]
     assert [task.train_indices.tolist() for task in split] == [[0, 3, 4], [0, 4], [1, 4]]
     assert [split.test_indices(test, t).tolist() for t in range(3)] == [[0, 2, 3]] * 3
-    assert mlcil_split(labels, base=1, increment=1).test_indices(test, 1).tolist() == [2]
+    assert mlcil_split(labels, protocol="B1-C1").test_indices(test, 1).tolist() == [2]
     assert split.title == (
         "multi-label class-incremental split: 3 tasks, 4 classes, 5 samples, base=2, increment=1"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,8 @@ import numpy as np
 
 from cl_prompts import scenarios
 from cl_prompts.scenarios import (
-    SCENARIOS,
     MultiLabelSplit,
     Scenario,
-    Split,
     benchmark_from_split,
     domain_incremental_split,
     find_scenario,
@@ -25,7 +22,6 @@ from tests.refusals import check_refusals
 from tests.scenarios import test_registry
 from tests.scenarios.images import MULTI, SINGLE, Pictures
 from tests.scenarios.labels import some_labels
-from tests.scenarios.test_every_split import SPLITS
 from tests.scenarios.test_split import LABELS, TASKS
 
 SI_BLURRY: list[dict[str, Any]] = [
@@ -35,17 +31,12 @@ SI_BLURRY: list[dict[str, Any]] = [
     {"blurry_percent": -1},
     {"seed": -1},
     {"leftover": "kep"},
-    {"stochastic": 1},
 ]
 MLCIL: list[dict[str, Any]] = [
-    {},
-    {"base": 4},
-    {"base": 4, "increment": 2, "protocol": "B4-C2"},
     {"protocol": "4-2"},
     {"protocol": "B4-C3"},
     {"protocol": "B0-C5"},
-    {"base": 11, "increment": 2},
-    {"base": 4, "increment": 0},
+    {"protocol": "B11-C2"},
     {"protocol": "B4-C2", "class_order": [0] * 12},
     {"protocol": "B4-C2", "class_order": "random"},
     {"protocol": "B4-C2", "seed": -1},
@@ -57,17 +48,10 @@ DOMAINS: list[dict[str, Any]] = [
     {"domain_order": ["art"]},
     {"domain_order": "random"},
     {"domain_order": -1},
-    {"announced": "no"},
     {"seed": -1},
-]
-FIELDS: list[dict[str, Any]] = [
-    {"tasks": []},
-    {"tasks": [[0], [200], [1]]},
-    {"tasks": [[0], [-1, 3], [1]]},
 ]
 OF: list[dict[str, Any]] = [
     {"labels": [[1, 0], [1, 0], [1, 0]]},
-    {"tasks": [[0], [4]]},
 ]
 NAMES = [
     "si_blury",
@@ -80,7 +64,6 @@ NAMES = [
 def made_otherwise() -> dict[str, Callable[[], object]]:
     """Benchmarks and scenarios that do not fit their data."""
     split = mlcil_split(MULTI[0].targets, protocol="B4-C2")
-    halves = Scenario.of(test_registry.halves)
     labels = test_registry.LABELS
     return {
         "no targets": lambda: scenarios.si_blurry_benchmark(list(range(5)), SINGLE[1]),
@@ -93,12 +76,9 @@ def made_otherwise() -> dict[str, Callable[[], object]]:
         "other labels": lambda: benchmark_from_split(
             Pictures(np.arange(132) % 12), SINGLE[1], si_blurry_split(SINGLE[0].targets)
         ),
-        "unknown parameter": lambda: halves.make(labels, seed=1, shufle=True),
-        "own parameter": lambda: SCENARIOS["domain_incremental"].make(labels, None, domains=None),
         "list": lambda: Scenario.of(test_registry.returns_lists).make(labels),
         "gap": lambda: si_blurry_split([0, 2], n_tasks=1),
         "no zeros and ones": lambda: mlcil_split([[0, 1], [2, 0]], protocol="B0-C1"),
-        "rows": lambda: Split.of("mine", [0, 1], [[0], [2]]),
     }
 
 
@@ -117,8 +97,6 @@ def test_refusals() -> None:
         cases[f"domains {changes}"] = lambda settings=settings: domain_incremental_split(
             [0, 1, 0, 1], **settings
         )
-    for changes in FIELDS:
-        cases[f"split {changes}"] = lambda changes=changes: replace(SPLITS["disjoint"], **changes)
     for changes in OF:
         fields: dict[str, Any] = {"labels": LABELS, "tasks": TASKS, **changes}
         cases[f"of {changes}"] = lambda fields=fields: MultiLabelSplit.of("mine", **fields)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from avalanche.benchmarks import benchmark_with_validation_stream
-from avalanche.benchmarks.utils import DataAttribute
 from torch.utils.data import DataLoader
 
 from cl_prompts import scenarios
@@ -231,5 +230,3 @@ def test_multi_hot_targets() -> None:
     # With other masks each part keeps its own.
     both = targets.concat(MultiHotTargets(matrix).subset([1]))
     assert both.data.tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 0], [1, 0, 0], [0, 1, 1]]
-    with pytest.raises(TypeError, match="multi-hot targets cannot be joined with DataAttribute"):
-        targets.concat(DataAttribute([1, 2], "targets"))

@@ -1,4 +1,4 @@
-"""CLIB: training on a buffer of the most useful samples alone."""
+"""CLIB: training only on a buffer of the most useful samples."""
 
 from __future__ import annotations
 

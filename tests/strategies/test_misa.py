@@ -115,6 +115,7 @@ def test_steps_of_the_warm_up_are_the_published_ones() -> None:
     def compare_ascent() -> None:
         norms = torch.stack([gradient(values).norm() for values in named.values()])
         GOLDEN.close(norms.norm(), f"fam/{number}/other_grad_norm", atol=1e-4)
+        GOLDEN.close(script.loss(model, *other), f"fam/{number}/other_loss", atol=1e-4)
         ascend()
         for name, values in named.items():
             GOLDEN.close(

@@ -1,4 +1,4 @@
-"""Rainbow Memory: a class-balanced buffer, and rehearsals on it alone."""
+"""Rainbow Memory: a class-balanced buffer and rehearsals on it."""
 
 from __future__ import annotations
 

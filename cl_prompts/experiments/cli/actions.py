@@ -77,8 +77,8 @@ def init(
     out = out or Path(f"{name}.yaml")
     if out.suffix not in (".yaml", ".yml"):
         raise InputError(f"{out} is not a recipe file: give a name that ends in .yaml")
-    if not force:
-        files.check_place(out)
+    if not force and out.exists():
+        raise InputError(f"{out} exists already: add --force, or choose another --out")
     if backbone is not None:
         from cl_prompts.backbones.weights import check_backbone
 
@@ -89,6 +89,12 @@ def init(
         found = survey(place, test_percent=test_percent, seed=seed, progress=progress)
     for line in found.lines():
         print(line)
+    if weights is not None:
+        from cl_prompts.backbones import create_backbone
+        from cl_prompts.experiments.trained.training import backbone_for
+
+        chosen, size = backbone_for(found, backbone)
+        create_backbone(chosen, weights=str(weights), image_size=size)  # refuses others
     files.replace(out, [recipe_for(found, name, backbone, weights).encode()])
     print(f"wrote {out}; next: cl-prompts run {quote(str(out))}")
 
@@ -163,9 +169,10 @@ def run(
         from cl_prompts.experiments.runner.running import run_all
 
         folders = run_all(runs, out=out, console=console, command=command_line, jobs=jobs)
-        finished = _collect(folders, out / runs[0].recipe, console)
-        if runs[0].dataset["name"] in ("folder", "csv", "hf"):
-            print(outcomes.next_steps(finished))
+        above = out / runs[0].recipe
+        finished = _collect(folders, above, console)
+        own = runs[0].dataset["name"] in ("folder", "csv", "hf")
+        print(outcomes.next_steps(finished, None if own else above))
 
 
 def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> list[Path]:
@@ -193,6 +200,7 @@ def sweep(
     trials: Annotated[int, Ge(1), Le(10_000)] | None = None,
     objective: str | None = None,
     search_seed: str | None = None,
+    on: str | None = None,
     trust_code: bool = False,
     out: Path = Path("runs"),
     command_line: str = "",
@@ -210,6 +218,8 @@ def sweep(
         trials: number of settings to try in a search (default: 20).
         objective: number of summary.json that a search optimises (default: a_auc).
         search_seed: of the runs of a search, which are not reported (default: 1000).
+        on: what a search scores: halves (one half of the classes; the other one is reported), or a
+            recipe with another data set.
     """
     from cl_prompts.experiments.sweeps.grid import grid
     from cl_prompts.experiments.sweeps.search import Search, SearchOptions
@@ -217,13 +227,13 @@ def sweep(
     check_recipe_code(recipe, settings, trust_code)
     how = Launching(launcher, jobs, cpus, gpus)
     where: Any = {"out": out, "console": outcomes.console_of(), "how": how, "command": command_line}
-    if sampler is None and (trials, objective, search_seed) != (None, None, None):
+    if sampler is None and (trials, objective, search_seed, on) != (None,) * 4:
         raise InputError(
-            "--trials, --objective and --search-seed are for a search: add --sampler tpe"
+            "--trials, --objective, --search-seed and --on are for a search: add --sampler tpe"
         )
     if sampler is not None:
         seeds = as_seeds("--search-seed", search_seed or "1000")
-        options = SearchOptions(sampler, trials or 20, objective or "a_auc", tuple(seeds))
+        options = SearchOptions(sampler, trials or 20, objective or "a_auc", tuple(seeds), on)
         search = Search(recipe, settings, options, **where)
         search.execute()
         search.conclude()

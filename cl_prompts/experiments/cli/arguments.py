@@ -130,11 +130,11 @@ def parsed(
     return command, found
 
 
-def _latest(name: str, value: Any) -> Any:
+def _latest(name: str, value: object) -> object:
     """Replace ``latest`` by the newest model or finished run."""
     if isinstance(value, list):
         return [_latest(name, one) for one in value]
-    if value != Path("latest") or value.exists():
+    if value != Path("latest") or Path("latest").exists():
         return value
     from cl_prompts.experiments.cli import listing
 

@@ -11,7 +11,6 @@ import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import TextIOWrapper
-from typing import Any
 
 from cl_prompts.errors import InputError, RunError, one_sentence
 from cl_prompts.experiments.cli.actions import COMMANDS
@@ -46,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt as error:
         stop = error if isinstance(error, Interrupted) else Interrupted(str(error))
-        return _said(str(stop), stop.exit_code)
+        return _said(str(stop), 128 + stop.number)
     except BrokenPipeError:
         # The reader, such as head, has enough: nothing may be flushed at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -83,7 +82,7 @@ def _said(sentence: str, code: int) -> int:
     return code
 
 
-def _note(message: Warning | str, *place: Any, **more: Any) -> None:
+def _note(message: Warning | str, *place: object, **more: object) -> None:
     """Print a warning as users of a command need it, without its place in the code."""
     text = one_sentence(message)
     if text not in _NOTED:

@@ -18,7 +18,6 @@ from cl_prompts.experiments.recipes.parameters import CODE, LISTS, Parameter, pa
 from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
 from cl_prompts.experiments.recipes.values import plain, written
 from cl_prompts.experiments.run_folder.checksums import MODEL
-from cl_prompts.strategies import canonical_name
 
 _WIDTH = 96  # characters of a line of text
 SHOWN = (*CODE, "backbone", "evaluation")
@@ -173,7 +172,6 @@ def shown_text(words: Sequence[str]) -> str:
 
 def _settings(kind: str, name: str = "") -> Iterator[str]:
     """Lines on a thing: its own settings, those that strategies share, those of a head."""
-    name = canonical_name(name) if kind == "strategy" else name
     accepted = parameters(kind, name)
     about = catalog()[LISTS[kind]].get(name, {}).get("about") if kind in LISTS else None
     yield f"{name}: {about}\n" if about else f"settings of {kind} {name}".rstrip() + "\n"

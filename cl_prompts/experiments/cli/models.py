@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, RunError, first_of
 from cl_prompts.experiments.cli import outcomes
 from cl_prompts.experiments.executors.launching import MOST_JOBS, Kind, Launching
 from cl_prompts.experiments.executors.signals import stop_says
@@ -17,7 +18,6 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained import MODELS
 
 if TYPE_CHECKING:
-    from cl_prompts.experiments.recipes.run_config import RunConfig
     from cl_prompts.experiments.trained.model import Model
 
 _STOPPED = "stopped before the model was written: the same command begins anew"
@@ -33,7 +33,7 @@ def train(
     precision: Literal["fp32", "bf16"] | None = None,
     keep_features: bool = False,
     shards: int = 1,
-    executor: Kind | None = None,
+    executor: Kind = "local",
     jobs: int | None = None,
     device: str = "auto",
     force: bool = False,
@@ -62,8 +62,6 @@ def train(
     if out.exists() and not force:
         raise InputError(f"{out} exists already: choose another --name, or replace it with --force")
     whole_number("--shards", shards, 1, MOST_JOBS)
-    if shards == 1 and (executor, jobs) != (None, None):
-        raise InputError("--executor and --jobs are for the workers of --shards: give --shards too")
     from cl_prompts.experiments.trained.evaluating import worst_confusions
     from cl_prompts.experiments.trained.training import trained, untrained
 
@@ -75,7 +73,7 @@ def train(
     model = untrained(found, **asked, keep_features=keep_features, device=device)
     vit = model.card.backbone
     print(f"{vit.name} at {vit.image_size} px, {vit.precision}")
-    more: Any = {"how": Launching(executor or "local", jobs), "console": outcomes.console_of()}
+    more: Any = {"how": Launching(executor, jobs), "console": outcomes.console_of()}
     with outcomes.progress("images learned") as learned:
         trained(model, place, found, shards=shards, progress=learned, **more)
     _save(model, out)
@@ -105,14 +103,25 @@ def predict(
             known classes, such as 0.05.
         out: CSV file to write instead.
     """
+    from cl_prompts.datasets.bad_images import look_at
     from cl_prompts.experiments.trained.predicting import image_files, predictions_csv
 
     outcomes.check_out(out)
     found = image_files(images)
     # After the check of paths, since this import is slow.
     loaded = _loaded(model, trust_code)
-    labels = loaded.predict(found, unknown=unknown)
+    broken: list[Any] = []
+    try:
+        labels = loaded.predict(found, unknown=unknown)
+    except RunError:
+        broken = [look.path for look in look_at(found) if look.problem]
+        found = [file for file in found if file not in broken]
+        if not broken or not found:
+            raise
+        labels = loaded.predict(found, unknown=unknown)
     outcomes.print_or_write(predictions_csv(found, labels, all_scores=all_scores), out)
+    if broken:
+        raise RunError(f"unreadable images have no row: {first_of(broken, 3)}")
 
 
 def evaluate(model: Path, place: Path, *, trust_code: bool = False) -> None:
@@ -163,9 +172,8 @@ def learn(
     card = read_card(folder_of(model), trust_code)
     if not card.per_class and (model / "config.yaml").is_file():
         share: Any = {"test_percent": test_percent, "seed": seed, "trust_code": trust_code}
-        run = _next_run(model, place, settings, **share)
-        if not dry_run:
-            _train(run, out or Path("runs"), command_line)
+        above = None if dry_run else out or Path("runs")
+        _continue_run(model, place, settings, above, command_line, **share)
         return
     if settings or dry_run:
         raise InputError(f"settings and --dry-run are for runs, and {model} is added to")
@@ -280,7 +288,7 @@ def _loaded(place: Path, trust_code: bool, device: str = "auto") -> Model:
     from cl_prompts.experiments.trained.model import Model
 
     found = Model.load(place, device=device, trust_code=trust_code)
-    outcomes.note(f"model: {found}")
+    print(f"model: {found}", file=sys.stderr)
     return found
 
 
@@ -344,21 +352,29 @@ def _save(model: Model, out: Path) -> None:
     print(f"{out}: {model}{how}")
 
 
-def _next_run(parent: Path, place: Path, settings: Sequence[str], **share: Any) -> RunConfig:
-    """Return the settings of a run that continues a finished one on further images."""
+def _continue_run(
+    parent: Path,
+    place: Path,
+    settings: Sequence[str],
+    out: Path | None,
+    command_line: str,
+    **share: Any,
+) -> None:
+    """Continue a finished run on further images; without ``out`` only check that it can."""
     from cl_prompts.experiments.runner.continuing import prepared
 
     with outcomes.progress("image files opened") as opened:
         run, lines = prepared(parent, place, settings, progress=opened, **share)
     print("\n".join(lines))
-    return run
-
-
-def _train(run: RunConfig, out: Path, command_line: str) -> None:
+    if out is None:
+        return
+    from cl_prompts.experiments.results.history import BEFORE_AFTER, before_after
+    from cl_prompts.experiments.run_folder.runs import collect
     from cl_prompts.experiments.runner.running import run_all
 
     console = outcomes.console_of()
     (folder,) = run_all([run], out=out, console=console, command=command_line)
     outcomes.conclude([folder], None, console)
-    console.print(outcomes.before_after_table(folder))
+    rows = [row.texts for row in before_after(*collect([folder]))]
+    console.print(outcomes.table(BEFORE_AFTER, rows, right=BEFORE_AFTER[1:]))
     print(outcomes.next_steps([folder]))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -21,6 +21,9 @@ from rich.text import Text
 from cl_prompts.errors import first_of
 from cl_prompts.experiments.executors.signals import stop_says
 from cl_prompts.experiments.run_folder import files
+
+if TYPE_CHECKING:
+    from cl_prompts.experiments.results.comparison import Grid
 
 
 def report(
@@ -51,7 +54,7 @@ def compare(
     reference: str | None = None,
     rows: str = "",
     metrics: str = "",
-    format: Literal["markdown", "latex", "csv", "json"] = "markdown",
+    format: Literal["markdown", "latex", "csv", "json"] | None = None,
     out: Path | None = None,
 ) -> None:
     """Compare strategies over seeds: means and paired differences.
@@ -61,18 +64,25 @@ def compare(
         reference: row that the others are compared with (default: the first one).
         rows: rows to show, in this order, separated by commas.
         metrics: such as a_auc,a_last_by_task (see summary.json).
-        format: of the table (default: markdown).
+        format: of the table (default: markdown, where it is not printed to a terminal).
         out: file to write instead.
     """
     check_out(out)
     from cl_prompts.experiments.recipes.values import divided
     from cl_prompts.experiments.results.comparison import compare as compared
-    from cl_prompts.experiments.results.comparison_text import written
+    from cl_prompts.experiments.results.comparison import notes_of
+    from cl_prompts.experiments.results.comparison_text import grids, written
 
     # "mvp (lr=0.1, alpha=0.5)" is one row.
     chosen = {"rows": [*filter(None, divided(rows))], "metrics": [*filter(None, divided(metrics))]}
     found = compared(runs, reference=reference, **chosen)
-    print_or_write(written(found, format), out)
+    console = console_of()
+    if format is None and out is None and console.is_terminal:
+        for grid in (grid for one in found for grid in grids(one)):
+            console.print(grid_table(grid, title=grid.title), Text(f"{grid.caption}\n"))
+        console.print(*(Text(note) for one in found for note in notes_of(one.group)), sep="\n")
+    else:
+        print_or_write(written(found, format or "markdown"), out)
     from cl_prompts.experiments.run_folder.runs import unfinished
 
     if left := unfinished(runs):
@@ -100,11 +110,6 @@ def console_of() -> Console:
     return Console(emoji=False, width=None if has_width else 140)
 
 
-def note(text: str) -> None:
-    """Print a line apart from the output."""
-    print(text, file=sys.stderr)
-
-
 def check_out(out: Path | None) -> None:
     """Refuse a file that exists, before its content is computed."""
     if out is not None:
@@ -112,11 +117,11 @@ def check_out(out: Path | None) -> None:
 
 
 def print_or_write(text: str, out: Path | None) -> None:
-    """Print a text, or write it to a new file."""
+    """Print a text, or write it to a file."""
     if out is None:
         print(text)
     else:
-        files.write_new(out, [f"{text}\n".encode(errors="backslashreplace")])
+        files.replace(out, [f"{text}\n".encode(errors="backslashreplace")])
 
 
 def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
@@ -134,13 +139,23 @@ def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> N
     print(f"report: {written}")
 
 
-def next_steps(runs: Sequence[Path]) -> str:
-    """Return two lines of commands that follow a run on images of the user's own.
+def next_steps(runs: Sequence[Path], above: Path | None = None) -> str:
+    """Return two lines of commands that follow a run.
+
+    Args:
+        runs: run folders.
+        above: folder of a comparison on a known data set; None: the images are the user's own.
 
     >>> print(next_steps([Path("latest")]))
     next: cl-prompts predict latest IMAGE, cl-prompts evaluate latest FOLDER
           cl-prompts learn latest FOLDER, cl-prompts export latest --torch
     """
+    if above is not None:
+        place = quote(str(above))
+        return (
+            f"next: cl-prompts compare {place}, cl-prompts report {place} --figures pdf\n"
+            "      on your own images: cl-prompts train FOLDER, cl-prompts init FOLDER"
+        )
     several = len(runs) > 1
     run = "RUN" if several else quote(str(runs[0]))
     where = " (RUN: see cl-prompts ls runs)" if several else ""
@@ -150,25 +165,29 @@ def next_steps(runs: Sequence[Path]) -> str:
     )
 
 
-def tables(folders: Sequence[Path]) -> Iterator[Table]:
-    """Yield a table for each group of comparable runs, with titles if there are several."""
-    from cl_prompts.experiments.results.comparison import orders
+def tables(folders: Sequence[Path]) -> Iterator[Table | Text]:
+    """Yield a table and its finding for each group of comparable runs, with titles if several."""
+    from cl_prompts.experiments.results.comparison import finding, means, orders
     from cl_prompts.experiments.results.groups import groups
     from cl_prompts.experiments.results.metrics import WIDE
     from cl_prompts.experiments.run_folder.runs import collect
 
     found = groups(collect(folders))
     for group in found:
-        title = escape(group.title) if len(found) > 1 else None
         metrics = [metric for metric in group.metrics if metric not in WIDE]
-        rows = [
-            [label, str(len(group.rows[label])), *entries]
-            for label, entries in group.table(metrics).items()
-        ]
-        yield table(["strategy", "seeds", *(m.title for m in metrics)], rows, title=title)
-        head, *lines = orders(group).lines
-        if lines:
-            yield table([cell.text for cell in head], lines)
+        grid = means(group, metrics)
+        yield grid_table(grid, title=group.title if len(found) > 1 else None)
+        if len((grid := orders(group)).lines) > 1:
+            yield grid_table(grid)
+        text, more = finding(group)
+        if text:
+            yield Text(f"{text}{more and f': add seeds with {more}'}\n")
+
+
+def grid_table(grid: Grid, title: str | None = None) -> Table:
+    """Make a table of a grid, without the arrows of its headings."""
+    head, *lines = grid.lines
+    return table([cell.text.rstrip(" ↑↓") for cell in head], lines, title=title)
 
 
 def table(
@@ -179,6 +198,7 @@ def table(
     right: Sequence[str] = (),
 ) -> Table:
     """Make a table of texts and of entries, the best of which are bold."""
+    title = None if title is None else escape(title)
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     for name in headings:
         table.add_column(escape(name), justify="right" if name in right else "left")
@@ -187,12 +207,3 @@ def table(
         texts = [getattr(cell, "text", cell) for cell in row]
         table.add_row(*map(Text, texts, styles))
     return table
-
-
-def before_after_table(folder: Path) -> Table:
-    """Return the scores of a continual run, before and after it."""
-    from cl_prompts.experiments.results.history import BEFORE_AFTER, before_after
-    from cl_prompts.experiments.run_folder.runs import collect
-
-    (run,) = collect([folder])
-    return table(BEFORE_AFTER, [row.texts for row in before_after(run)], right=BEFORE_AFTER[1:])

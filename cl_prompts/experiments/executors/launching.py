@@ -142,7 +142,7 @@ class Processes:
             initargs=(self._theirs, self._threads),
         )
 
-    def submit(self, function: Callable[..., None], /, *arguments: Any) -> Future[None]:
+    def submit(self, function: Callable[..., None], /, *arguments: object) -> Future[None]:
         """Submit a function to the pool; a broken pool gives a future with its error."""
         try:
             return self._pool.submit(function, *arguments)
@@ -214,9 +214,9 @@ class RayTasks:
             max_retries=RESUBMISSIONS,
             max_calls=1,  # a fresh process for each run
         )(_as_task)
-        self._tasks: dict[Any, Any] = {}
+        self._tasks: dict[Future[None], Any] = {}
 
-    def submit(self, function: Callable[..., None], /, *arguments: Any) -> Future[None]:
+    def submit(self, function: Callable[..., None], /, *arguments: object) -> Future[None]:
         """Submit a function to Ray."""
         task = self._task.remote(os.getcwd(), function, *arguments, self._threads)
         future: Future[None] = task.future()
@@ -233,7 +233,7 @@ class RayTasks:
         self._ray.shutdown()
 
 
-def _as_task(home: str, function: Callable[..., None], *arguments: Any) -> None:
+def _as_task(home: str, function: Callable[..., None], *arguments: object) -> None:
     os.chdir(home)
     # Ray stops tasks by SIGINT, which background processes of a shell ignore.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -274,7 +274,7 @@ class SlurmJobs:
             timeout_min=_MINUTES,
         )
 
-    def submit(self, function: Callable[..., None], /, *arguments: Any) -> Any:
+    def submit(self, function: Callable[..., None], /, *arguments: object) -> Any:
         """Submit a job."""
         try:
             return self._executor.submit(function, *arguments, self._threads)

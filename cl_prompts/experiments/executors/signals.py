@@ -33,11 +33,6 @@ class Interrupted(KeyboardInterrupt):
         self.sentence = sentence
         self.number = int(number)
 
-    @property
-    def exit_code(self) -> int:
-        """128 plus the number of the signal, as shells count."""
-        return 128 + self.number
-
 
 @contextmanager
 def stop_says(sentence: str | Callable[[], str]) -> Iterator[None]:

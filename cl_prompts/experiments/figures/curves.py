@@ -22,6 +22,7 @@ def curve_chart(
     xlabel: str,
     ylabel: str,
     differences: bool = False,
+    marked: Mapping[str, Sequence[float]] | None = None,
 ) -> Chart:
     """Draw mean curves over seeds with their bands.
 
@@ -32,6 +33,7 @@ def curve_chart(
         rows: all rows of the page: each has one colour in all charts.
         xlabel, ylabel: titles of the axes.
         differences: whether values are differences in points.
+        marked: x of the points of each row that have a ring; given, the x axis is logarithmic.
     """
     points = [point for row, band in bands.items() for point in _points(row, band)]
     # Wide bands, as of few seeds, must not flatten the curves.
@@ -42,9 +44,10 @@ def curve_chart(
     look = {"symbolLimit": 0, "symbolOpacity": 1, "symbolType": "stroke", "labelLimit": 150}
     legend = alt.Legend(values=list(bands), title=None, orient="bottom", columns=2, **look)
     dashed = alt.Scale(domain=list(rows), range=dashes)
+    across = alt.Scale(zero="image" in xlabel) if marked is None else alt.Scale(type="log")
     # Named data: one copy of the points for both layers.
     base = alt.Chart(alt.NamedData("points")).encode(
-        x=alt.X("x:Q", title=xlabel, scale=alt.Scale(zero="image" in xlabel)),
+        x=alt.X("x:Q", title=xlabel, scale=across),
         color=alt.Color("strategy:N", scale=alt.Scale(domain=list(rows)), legend=legend),
         tooltip=["strategy:N", "x:Q", "mean:Q", "low:Q", "high:Q", "n:Q"],
     )
@@ -59,7 +62,17 @@ def curve_chart(
         opacity=alt.condition(picked, alt.value(1), alt.value(0.1)),
     )
     zero = alt.Chart(alt.Data(values=[{"y": 0}])).mark_rule(opacity=0.25).encode(y="y:Q")
-    chart = alt.layer(area, line.add_params(picked), *[zero] * differences)
+    rings = [
+        {"x": round(x, 2), "mean": point["mean"], "strategy": row}
+        for row, costs in (marked or {}).items()
+        for x in costs
+        for point in points
+        if (point["strategy"], point["x"]) == (row, round(x, 2))
+    ]
+    ring = alt.Chart(alt.Data(values=rings)).mark_point(size=120, strokeWidth=2)
+    ring = ring.encode(x="x:Q", y="mean:Q", color="strategy:N")
+    extra = [*[zero] * differences, *[ring] * bool(rings)]
+    chart = alt.layer(area, line.add_params(picked), *extra)
     return chart.properties(height=320, datasets={"points": points})
 
 

@@ -94,7 +94,12 @@ def named(names: Sequence[object] | None, count: int) -> list[str]:
 def _axis(kind: type[alt.X] | type[alt.Y], field: str, about: Axis) -> Any:
     """Axis of names in their order."""
     title, names = about
-    labels = alt.Axis(labelLimit=140, labelAngle=0, labelOverlap=True)
+    # Beside a few rows, a vertical title would be longer than the plot.
+    above: dict[str, Any] = {}
+    if kind is alt.Y:
+        above = {"titleAngle": 0, "titleX": 0, "titleY": -8}
+        above |= {"titleAlign": "left", "titleBaseline": "bottom"}
+    labels = alt.Axis(labelLimit=140, labelAngle=0, labelOverlap=True, **above)
     return kind(f"{field}:N", title=title, axis=labels, scale=alt.Scale(domain=list(names)))
 
 

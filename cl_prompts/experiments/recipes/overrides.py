@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from cl_prompts.catalog import catalog
-from cl_prompts.checks import shown
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.checks import doubled, shown
+from cl_prompts.errors import InputError, all_of, unknown
 from cl_prompts.experiments.recipes.parameters import LISTS, NESTED, parameters
 from cl_prompts.experiments.recipes.recipe_files import NAMED, SECTIONS, TOP, Recipe, kept, running
 from cl_prompts.experiments.recipes.values import as_list, by_name, parsed
-from cl_prompts.strategies import PLUGINS, STRATEGIES
+from cl_prompts.strategies import PLUGINS, STRATEGIES, strategy_class
 from cl_prompts.user_code import label_of
 
 #: usual names of settings that have other names here
 _MEANT = {
     "batch_size": "train_mb_size, for training, or evaluation.batch_size",
     "epochs": "train_epochs",
+    "optimizer": "lr and the like; another optimizer is given in Python",
     "learning_rate": "lr",
     "mem_size": "buffer_size",
     "memory_size": "buffer_size",
@@ -33,31 +34,41 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
         texts: ``key=value``. A key is dotted (``scenario.n_tasks``, ``mvp.lr``,
             ``mvp.head.input``, ``mvp.self_regulation.kind`` of a plugin), or bare where only one
             section has it. Shared settings of strategies are set for each of them. ``dataset=``,
-            ``scenario=`` and ``backbone=`` set the name; ``strategy=`` and ``seed=`` take lists,
-            ``seed=`` also ranges such as ``1-5``. The last of equal keys counts.
+            ``scenario=`` and ``backbone=`` set the name; ``strategy=``, ``seed=`` and ``budget=``
+            take lists, ``seed=`` also ranges such as ``1-5``. The last of equal settings counts.
 
     Raises:
-        InputError: an unknown key or name, or a key that could mean two settings.
+        InputError: an unknown key or name, a list that is given twice, a key that could mean two
+            settings, or ``online_iter`` beside ``budget``.
     """
-    settings = []
+    settings: list[tuple[str, object]] = []
+    lists = [text for text in texts if text.startswith(("strategy=", "seed="))]
+    if twice := doubled(text.partition("=")[0] for text in lists):
+        values = ",".join(text.partition("=")[2] for text in lists if text.startswith(twice))
+        raise InputError(f"{twice} is given twice: write {twice}={values}")
     for text in texts:
         key, sign, value = text.partition("=")
         if not sign or not key:
-            hint = f": write strategy={text}" if text in STRATEGIES else ""
+            before = [f"{one}," for one in lists if one.startswith("strategy=")] or ["strategy="]
+            hint = f": write {before[0]}{text}" if text in STRATEGIES else ""
             raise InputError(f"{shown(text)} is not of the form key=value{hint}")
         # Names of strategies, data sets and so on decide which other keys exist.
         if not _choose(recipe, key.strip(), parsed(value)):
             settings.append((key.strip(), parsed(value)))
     if recipe["run"] == ["all"]:
-        recipe["run"] = list(recipe["strategies"])
+        recipe["run"] = [name for name in recipe["strategies"] if _runs_under(recipe, name)]
+    if recipe["budget"] is not None and any(key.endswith("online_iter") for key, _ in settings):
+        raise InputError("budget replaces online_iter: leave one of them out")
     if not settings:
         return
     keys = _keys(recipe, [key for key, _ in settings])
+    if "lr" not in keys and any(key == "lr" for key, _ in settings):
+        raise InputError(f"{all_of(recipe['run'])} has no lr: it is solved, not trained")
     found = [(*_place(keys, key), value) for key, value in settings]
     # Settings of one strategy replace shared ones, a part replaces the whole.
     found.sort(key=lambda entry: (entry[0] not in (*SECTIONS, "training"), len(entry[1])))
-    for owner, path, value in found:
-        _set(recipe, owner, path, value)
+    for owner, path, given in found:
+        _set(recipe, owner, path, given)
 
 
 def _choose(recipe: Recipe, key: str, value: object) -> bool:
@@ -75,6 +86,11 @@ def _choose(recipe: Recipe, key: str, value: object) -> bool:
     else:
         return False
     return True
+
+
+def _runs_under(recipe: Recipe, strategy: str) -> bool:
+    """Whether a strategy fits the budget of a recipe, for ``strategy=all``."""
+    return recipe["budget"] is None or not strategy_class(strategy).whole_stream
 
 
 def _keys(recipe: Recipe, typed: Sequence[str]) -> dict[str, list[Place]]:

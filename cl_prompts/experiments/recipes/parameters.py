@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 from annotated_types import Ge, Gt, Le, Lt
 
 from cl_prompts.catalog import catalog
-from cl_prompts.checks import fits
+from cl_prompts.checks import fits, is_one_name, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.values import Arguments, as_list, by_name, merged, plain
-from cl_prompts.strategies import PLUGINS, canonical_name, plugin_class, strategy_class
+from cl_prompts.strategies import PLUGINS, plugin_class, strategy_class
 from cl_prompts.user_code import is_dotted, keywords
 
 
@@ -150,7 +150,7 @@ def parameters(kind: str, name: str = "") -> Parameters:
         InputError: an unknown name.
     """
     if kind == "strategy":
-        name = canonical_name(name).partition("@")[0]
+        name = strategy_name(name).partition("@")[0]
     if kind in CODE and is_dotted(name):
         return _of_code(kind, name)
     entry = entry_of(kind, name) if kind in LISTS else {"settings": catalog()[kind]}
@@ -162,6 +162,23 @@ def parameters(kind: str, name: str = "") -> Parameters:
             default = said.get("default", ...)
             found[key] = Parameter(_kind_of(said["type"]), default, said["sentence"])
     return found
+
+
+def strategy_name(name: str) -> str:
+    """Return the name of a strategy, perhaps with a variant: ``NAME@VARIANT``.
+
+    Raises:
+        InputError: an unknown name, or a variant that cannot be a part of a folder's name.
+    """
+    base, at, variant = name.partition("@")
+    if at and (":" in variant or not is_one_name(variant)):
+        raise InputError(
+            f"strategy {shown(name)} has no usable variant: write one name after the @, without"
+            " colons and folders"
+        )
+    if not is_dotted(base):
+        entry_of("strategy", base)
+    return name
 
 
 def entry_of(kind: str, name: str) -> Any:
@@ -260,8 +277,10 @@ def _fitting(where: str, key: str, value: object, kind: object) -> Any:
     """Check a value; a text ``a,b`` becomes a list where only a list fits."""
     try:
         return fits(key, value, kind, of=where)
-    except InputError:
+    except InputError as error:
         if isinstance(value, str):
             with suppress(InputError):
                 return fits(key, as_list(value), kind)
+        if isinstance(value, str) and "," in value:
+            raise InputError(f"{error}. To compare several values, use cl-prompts sweep") from error
         raise

@@ -11,9 +11,14 @@ import yaml
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import is_one_name, shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.parameters import CODE, LISTS, NESTED, parameters
+from cl_prompts.experiments.recipes.parameters import (
+    CODE,
+    LISTS,
+    NESTED,
+    parameters,
+    strategy_name,
+)
 from cl_prompts.experiments.recipes.values import Arguments, as_list, by_name, merged, yaml_of
-from cl_prompts.strategies import canonical_name
 from cl_prompts.user_code import check_trust, is_dotted
 
 _HERE = Path(__file__).parent
@@ -27,10 +32,12 @@ TOP: Recipe = {
     "seeds": [1],
     "stream_seed": None,
     "orders": None,
+    "budget": None,
     "device": "auto",
     "num_workers": None,
     "checkpoint_every": None,
     "tracker": None,
+    "tuned_on": None,
 }
 _KNOWN = (*SECTIONS, "training", "strategies", "run", "extends", *TOP)
 
@@ -127,7 +134,7 @@ def _files(name: str) -> list[Recipe]:
 
 
 def _sections(name: str) -> Recipe:
-    """Sections of one file, each a mapping; strategies by their canonical names."""
+    """Sections of one file, each a mapping; strategies by name."""
     try:
         recipe = yaml_of(recipe_text(name))
     except yaml.YAMLError as error:
@@ -146,7 +153,7 @@ def _sections(name: str) -> Recipe:
     if "strategies" in recipe:
         given = by_name(f"section 'strategies' of recipe {name}", recipe["strategies"])
         recipe["strategies"] = {
-            canonical_name(strategy): _settings(f"strategy {strategy} of recipe {name}", own)
+            strategy_name(strategy): _settings(f"strategy {strategy} of recipe {name}", own)
             for strategy, own in given.items()
         }
         recipe.setdefault("run", list(recipe["strategies"]))
@@ -166,17 +173,17 @@ def _settings(what: str, value: object) -> Arguments:
 
 
 def running(key: str, value: object) -> list[str]:
-    """Return the canonical names of strategies to run; ``["all"]`` stands for all with settings.
+    """Return the names of strategies to run; ``["all"]`` stands for all with settings.
 
     Raises:
         InputError: no name, or an unknown strategy.
     """
     names = as_list(value)
-    if not names or not all(isinstance(name, str) for name in names):
+    if not names or not all(isinstance(name, str) and "=" not in name for name in names):
         raise InputError(f"{key} is {shown(value)}: give a name, or several as a,b")
     if names == ["all"]:
         return names
-    return list(dict.fromkeys(map(canonical_name, names)))
+    return list(dict.fromkeys(map(strategy_name, names)))
 
 
 def kept(section: str, settings: Arguments, name: str) -> Arguments:

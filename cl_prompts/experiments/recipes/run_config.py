@@ -38,7 +38,9 @@ from cl_prompts.experiments.recipes.values import Arguments
 from cl_prompts.user_code import Trust, check_trust, is_dotted, labels_of
 
 SEEDS = ("seed", "stream_seed", "order")
-_AROUND = ("device", "num_workers", "checkpoint_every", "tracker")
+#: the option of a strategy that ``budget=`` sets; all rows of a table share it
+BUDGET = "options.plugins.budget.passes"
+_AROUND = ("device", "num_workers", "checkpoint_every", "tracker", "tuned_on")
 
 
 @dataclass
@@ -74,6 +76,7 @@ class RunConfig:
         checkpoint_every: stream samples between checkpoints; None: as often as takes at most 2 % of
             the time.
         tracker: logger beside TensorBoard, "wandb" or a dotted name; None for none.
+        tuned_on: what a search for its settings scored, with trials and cost; None without one.
         dataset, scenario, backbone: ``name`` and arguments of each.
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
@@ -90,6 +93,7 @@ class RunConfig:
     num_workers: Annotated[int, Ge(0), Le(256)] | None
     checkpoint_every: Count | None = None
     tracker: str | None = None
+    tuned_on: str | None = None
     dataset: Arguments = field(default_factory=dict)
     scenario: Arguments = field(default_factory=dict)
     backbone: Arguments = field(default_factory=dict)
@@ -134,25 +138,6 @@ class RunConfig:
         check_trust(settings.imported(), trust_code)
         return settings.checked()
 
-    @classmethod
-    def of_folder(cls, text: str, *, trust_code: Trust = False) -> RunConfig:
-        """Read ``config.yaml`` of a run folder or plan, without downloads.
-
-        Args:
-            text: its content, possibly of another user.
-            trust_code: dotted names that may be imported.
-
-        Raises:
-            InputError: as :meth:`from_yaml`, or weights that are not on this machine.
-        """
-        from cl_prompts.backbones.weights import check_at_hand  # loads PyTorch
-
-        settings = cls.from_yaml(text, trust_code=trust_code)
-        if settings.dataset.get("download"):
-            settings.dataset["download"] = False
-        check_at_hand(settings.backbone["name"], settings.backbone["weights"])
-        return settings
-
     def checked(self) -> RunConfig:
         """Return the same settings, validated as those of a recipe.
 
@@ -185,7 +170,8 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[RunConfig]:
         overrides: ``key=value`` texts, see
             :func:`~cl_prompts.experiments.recipes.overrides.override`. ``strategy=`` chooses
             among all strategies, also those that the recipe does not name. ``seed=`` takes ranges
-            such as ``1-5``.
+            such as ``1-5``. ``budget=0.5,1`` adds the plugin ``budget`` to each strategy, without
+            the recipe's ``online_iter``.
 
     Raises:
         InputError: an unknown recipe or key, or a value of the wrong type.
@@ -210,13 +196,22 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
         raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
     held = {key: recipe[key] for key in _AROUND}
     held |= {section: recipe.get(section) or {} for section in SECTIONS}
-    accepted = {key for name in strategies for key in parameters("strategy", name)}
+    accepted_by = {name: parameters("strategy", name) for name in strategies}
+    accepted = {key for own in accepted_by.values() for key in own}
     runs = []
-    for strategy, seed, order in itertools.product(
-        strategies, values.as_seeds("seed", recipe["seeds"]), values.as_orders(recipe["orders"])
+    for strategy, budget, seed, order in itertools.product(
+        strategies,
+        values.as_budgets(recipe["budget"]),
+        values.as_seeds("seed", recipe["seeds"]),
+        values.as_orders(recipe["orders"]),
     ):
         stream = seed if recipe["stream_seed"] is None else recipe["stream_seed"]
         options = _given(recipe, strategy, accepted)
+        if budget is not None:
+            plugins = values.by_name("plugins", options.get("plugins"))
+            options["plugins"] = {**plugins, "budget": {"passes": budget}}
+            # The budget replaces it; strategies may have another default.
+            options |= {"online_iter": 1} if "online_iter" in accepted_by[strategy] else {}
         run = RunConfig(name, strategy, seed, stream, **held, options=options, order=order)
         if order:
             if run.scenario.get("class_order") is not None:
@@ -281,7 +276,8 @@ def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
         texts = [names[run.strategy]]
         for key, value in held_settings(run).items():
             if len(met[run.strategy, key]) > 1 and key not in ends:
-                name = key.removeprefix("options.").removesuffix(".name")
+                name = "budget" if key == BUDGET else key
+                name = name.removeprefix("options.").removesuffix(".name")
                 texts.append(f"{name}={values.written(value)}")
         stream = "" if run.stream_seed == run.seed else f" (stream {run.stream_seed})"
         order = f", {run.order}" if run.order else ""

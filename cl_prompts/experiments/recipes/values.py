@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import yaml
 from annotated_types import Ge, Le
 
-from cl_prompts.checks import fits, shown
+from cl_prompts.checks import Positive, fits, shown
 from cl_prompts.errors import InputError
 
 #: settings by name; their owner declares the types
@@ -21,9 +21,10 @@ _RANGE = re.compile(r"(\d{1,20})\s*-\s*(\d{1,20})")
 #: seed of a run or stream
 Seed = Annotated[int, Ge(0), Le(2**63 - 1)]
 _EXPONENT = re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
+_SafeLoader: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader  # in C: faster
 
 
-class Loader(yaml.SafeLoader):
+class Loader(_SafeLoader):
     """YAML loader that reads ``5e-3`` as a number, unlike YAML 1.1."""
 
 
@@ -42,8 +43,7 @@ def yaml_text(value: object, **layout: Any) -> str:
         value: mappings, lists, texts, numbers, booleans and None.
         layout: arguments of PyYAML's ``dump``.
     """
-    text: str = yaml.dump(value, Dumper=Dumper, sort_keys=False, **layout)
-    return text
+    return yaml.dump(value, Dumper=Dumper, sort_keys=False, **layout)
 
 
 def yaml_of(text: str) -> Any:
@@ -63,7 +63,7 @@ def parsed(text: str) -> Any:
     """
     try:
         return yaml_of(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, UnicodeEncodeError):  # the latter of a name that is not UTF-8
         return text
 
 
@@ -120,6 +120,8 @@ def as_seeds(key: str, value: object) -> list[int]:
     for part in as_list(value):
         ends = _RANGE.fullmatch(part) if isinstance(part, str) else None
         first, last = map(int, ends.groups()) if ends else (part, part)
+        if isinstance(part, str) and re.fullmatch(r"\d+(\.\.|:)\d+", part):
+            raise InputError(f"{key} is {shown(part)}: write a range as 1-3")
         if not 0 <= fits(key, last, Seed) - fits(key, first, Seed) < _MOST:
             raise InputError(
                 f"{key} has the range {shown(part)}: it should increase, over at most"
@@ -153,6 +155,19 @@ def as_orders(value: object) -> list[str]:
                 " such as orders=random:5,easy,hard"
             )
     return list(found)
+
+
+def as_budgets(value: object) -> list[float | None]:
+    """Read budgets of training compute such as ``0.5,1,2``; None: no budget.
+
+    >>> as_budgets("0.5,1"), as_budgets(None)
+    ([0.5, 1.0], [None])
+
+    Raises:
+        InputError: a value that is not a positive number.
+    """
+    parts = as_list(value)
+    return [None if part is None else float(fits("budget", part, Positive)) for part in parts]
 
 
 def plain(value: Any) -> Any:

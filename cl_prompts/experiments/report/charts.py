@@ -13,9 +13,11 @@ from markupsafe import Markup
 from cl_prompts.experiments.figures import maps
 from cl_prompts.experiments.figures.curves import curve_chart
 from cl_prompts.experiments.figures.style import Chart, spec
-from cl_prompts.experiments.results import history
+from cl_prompts.experiments.results import costs, history
 from cl_prompts.experiments.results.aggregates import Band, curves_of, difference_band, mean_band
+from cl_prompts.experiments.results.comparison import headlines
 from cl_prompts.experiments.results.groups import Group
+from cl_prompts.experiments.results.metrics import BYTES, COMPUTE
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Fields = dict[str, Any]
@@ -77,6 +79,27 @@ class Charts:
             chart = curve_chart(gaps, self.rows, xlabel=xlabel, ylabel=ylabel, differences=True)
             caption = "Mean difference at the same seed. Bands: its 95 % interval at each point."
             found.append(self._add(chart, f"{title}, differences", caption))
+        return found
+
+    def costs(self, groups: Sequence[Group]) -> list[tuple[str, list[Fields]]]:
+        """Draw scores against compute and bytes, where groups differ in their budget alone; with
+        what the first chart says in words."""
+        found = []
+        for alike in costs.budgets_of(groups):
+            parts = [*alike.values()]
+            scores = [one for one in headlines(parts[0]) if one.best is max]
+            first, last = scores[0], scores[-1]
+            drawn = []
+            for score, cost in dict.fromkeys([(first, COMPUTE), (last, COMPUTE), (last, BYTES)]):
+                bands = costs.against(cost, score, parts)
+                title = f"{parts[0].runs[0].summary['recipe']}: {score.name} against {cost.title}"
+                ylabel, front = f"{score.name} (%)", costs.front(bands)
+                chart = curve_chart(
+                    bands, self.rows, xlabel=cost.title, ylabel=ylabel, marked=front
+                )
+                caption = f"{title}. Rings: the Pareto front. Bands: ± one standard deviation."
+                drawn.append(self._add(chart, title, caption))
+            found.append((costs.in_words(alike, first), drawn))
         return found
 
     def streams(self, group: Group) -> list[Fields]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shlex
 from collections.abc import Iterable
@@ -12,21 +11,18 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from cl_prompts.errors import InputError, first_of, short
+from cl_prompts.errors import InputError, short
 from cl_prompts.experiments.figures.style import Format, figure, theme
 from cl_prompts.experiments.recipes.values import yaml_text
 from cl_prompts.experiments.report.charts import Charts, script_json
 from cl_prompts.experiments.results import comparison, history
-from cl_prompts.experiments.results.aggregates import Aggregate
-from cl_prompts.experiments.results.groups import Group, groups
+from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 from cl_prompts.user_code import label_of
 
 #: marks a page as a report of ours
 _MARK = '<meta name="generator" content="cl-prompts report">'
-#: number of rows that a sentence lists
-_NAMED = 6
 
 
 def write_report(
@@ -93,7 +89,6 @@ def _render(
         charts=charts,
         comparison=comparison,
         history=history,
-        finding=finding,
         yaml_text=yaml_text,
         runs=runs,
         finished=finished,
@@ -107,31 +102,3 @@ def _render(
         report_command=shlex.join(["cl-prompts", "report", *map(str, paths), *options]),
     )
     return html, charts
-
-
-def finding(group: Group) -> str:
-    """Return one sentence on the paired tests of the headline metric.
-
-    A row "wins" or "loses" only where the difference is significant after Holm's correction.
-    Upper bounds are left out. Empty without such a metric or other rows.
-    """
-    scores = [m for m in group.metrics if m.best is max and group.values(m)[group.reference]]
-    others = [row for row in group.rows if row not in (*group.bounds, group.reference)]
-    if not scores or not others:
-        return ""
-    found = {row: cell for row, (cell,) in group.table(scores[:1]).items()}
-    others.sort(key=lambda row: (math.isnan(found[row].p_holm), found[row].p_holm))
-    words = first_of((f"{row} {_verdict(found[row])}" for row in others), _NAMED, "; ")
-    return (
-        f"{scores[0].name} against {group.reference}: {words} (paired t-tests at 5 %, after Holm's"
-        " correction)."
-    )
-
-
-def _verdict(found: Aggregate) -> str:
-    if found.difference is None or found.difference.pairs < 2:
-        return "is not tested"
-    mean = 100 * found.difference.mean
-    if found.significant:
-        return f"{'wins' if mean > 0 else 'loses'} by {abs(mean):.1f} points"
-    return "is not significantly different"

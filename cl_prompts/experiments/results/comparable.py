@@ -7,13 +7,14 @@ options divide its rows, and means are over seeds.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cl_prompts.checks import doubled
+from cl_prompts.errors import short
+from cl_prompts.experiments.recipes.run_config import BUDGET
 from cl_prompts.experiments.recipes.values import BY_NAME, written
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
@@ -66,7 +67,9 @@ def options_of(run: RunRecord) -> dict[str, str]:
 
 def _settings(run: RunRecord, *, of_strategy: bool) -> dict[str, Any]:
     """Settings of the strategy, or all others, with hashes of the files and code that they name."""
-    settings = run.identity["settings"]
+    settings = {
+        "budget" if key == BUDGET else key: value for key, value in run.identity["settings"].items()
+    }
     digests = run.identity["files"].items()
     files = {f"{key} (content)": digest[:_SHOWN] for key, digest in digests}
     found = {
@@ -108,25 +111,17 @@ def _by_draw(runs: list[RunRecord]) -> list[tuple[Conditions, list[RunRecord]]]:
 
 
 def differing(given: Sequence[Mapping[str, str]]) -> list[list[str]]:
-    """Write, for each mapping, the values in which mappings differ; of long ones a hash.
+    """Write, for each mapping, the values in which mappings differ; long ones shortened.
 
     >>> differing([{"lr": "1", "seed": "1"}, {"lr": "2", "seed": "1"}, {}])
     [['lr=1'], ['lr=2'], ['lr=unset']]
-    >>> differing([{"names": "a" * 99}, {"names": "b"}])
-    [['names=#132844'], ['names=b']]
     """
     met: dict[str, set[str]] = defaultdict(set)
     for one in given:
         for key, value in one.items():
             met[key].add(value)
     keys = sorted(key for key, values in met.items() if len(values) > 1)
-    return [[f"{key}={_shortened(one.get(key, 'unset'))}" for key in keys] for one in given]
-
-
-def _shortened(value: str) -> str:
-    if len(value) <= _MAX_LENGTH:
-        return value
-    return f"#{hashlib.sha256(value.encode()).hexdigest()[:6]}"
+    return [[f"{key}={short(one.get(key, 'unset'), _MAX_LENGTH)}" for key in keys] for one in given]
 
 
 def environment_notes(runs: Sequence[RunRecord]) -> list[str]:

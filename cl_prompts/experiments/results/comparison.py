@@ -1,4 +1,4 @@
-"""Comparison of finished runs: means, paired differences over seeds, and notes.
+"""Comparison of finished runs: means, paired differences over seeds, the lead, and notes.
 
 Report and command line show the same grids.
 """
@@ -9,13 +9,13 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cl_prompts.errors import InputError, all_of, unknown
 from cl_prompts.experiments.results.aggregates import Aggregate, Seeded
 from cl_prompts.experiments.results.comparable import environment_notes
 from cl_prompts.experiments.results.groups import Group, groups
-from cl_prompts.experiments.results.metrics import Metric, memory_text
+from cl_prompts.experiments.results.metrics import Best, Metric, memory_text
 from cl_prompts.experiments.run_folder.runs import collect
 
 #: metrics compared by default, where runs have them
@@ -24,17 +24,22 @@ _HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last")
 _MEANS = (
     "Mean ± sample standard deviation over seeds. Bold: the best mean, and each mean whose"
     " difference from the best has a paired 95 % interval that contains 0. The worst mean is"
-    " never bold. Memory: stored images, other numbers such as class means, trained parameters."
+    " never bold."
+)
+_COSTS = (
+    "Means over seeds. F: forward passes of the frozen backbone, per stream image and per test"
+    " image and evaluation. Memory: stored images, other numbers such as class means, trained"
+    " parameters."
 )
 _GAPS = (
-    "Difference from {} in points: mean over n paired seeds [95 % interval], and p of the"
-    " paired t-test (Holm's correction over rows). Bold: p below 0.05."
+    "Mean over paired seeds [95 % interval], and p of the paired t-test (Holm's correction over"
+    " rows). Bold: p below 0.05."
 )
 _ORDERS = (
     "Worst / mean / best over class orders, in percent, of means over seeds. In other tables each"
     ' order of a seed counts as one of the "seeds".'
 )
-_ARROWS: Mapping[Any, str] = {None: "", max: " ↑", min: " ↓"}
+_ARROWS: Mapping[Best | None, str] = {None: "", max: " ↑", min: " ↓"}
 
 
 class Table(NamedTuple):
@@ -54,6 +59,7 @@ class Cell(NamedTuple):
 class Grid(NamedTuple):
     """Table of texts; the headings are its first line."""
 
+    title: str
     caption: str
     lines: list[list[Cell]]
 
@@ -93,37 +99,105 @@ def compare(
 
 def headlines(group: Group) -> list[Metric]:
     """Metrics compared by default, and the user's own."""
-    return [one for one in group.metrics if one.key and (one.key in _HEADLINES or not one.best)]
+    return [one for one in group.metrics if one.key in _HEADLINES or not one.best]
 
 
-def means(group: Group, metrics: Sequence[Metric], *, memory: bool = True) -> Grid:
-    """Return means and, by default, what each strategy stores."""
-    lines = [_head(metrics, "strategy", "seeds") + [Cell("memory")] * memory]
+def means(group: Group, metrics: Sequence[Metric]) -> Grid:
+    """Return means over seeds."""
+    lines = [_head(metrics, "strategy", "seeds")]
     for row, found in group.table(metrics).items():
-        runs = group.rows[row]
-        stored = [Cell(memory_text(runs[0].summary))] * memory
         texts = [Cell(one.text, one.best) for one in found]
-        lines.append([Cell(row), Cell(str(len(runs))), *texts, *stored])
-    return Grid(_MEANS, lines)
+        lines.append([Cell(row), Cell(str(len(group.rows[row]))), *texts])
+    return Grid(group.title, _MEANS, lines)
+
+
+def costs(group: Group) -> Grid:
+    """Return what each strategy costs, and what it stores."""
+    head, *lines = means(group, group.costs).lines
+    lines = [[*line, Cell(memory_text(group.rows[line[0].text][0].summary))] for line in lines]
+    return Grid("Costs", _COSTS, [[*head, Cell("memory")], *lines])
 
 
 def gaps(group: Group, metrics: Sequence[Metric]) -> Grid:
     """Return paired differences from the reference."""
     found = {row: cells for row, cells in group.table(metrics).items() if row != group.reference}
-    lines = [[Cell(row), *map(_gap, cells)] for row, cells in found.items()]
-    return Grid(_GAPS.format(group.reference), [_head(metrics), *lines])
+    lines = [_head(metrics, "strategy", "seeds")]
+    for row, cells in found.items():
+        pairs = [cell.difference.pairs if cell.difference else 0 for cell in cells]
+        seeds = "-".join(map(str, sorted({*pairs} or {0})))
+        lines.append([Cell(row), Cell(seeds), *map(_gap, cells)])
+    return Grid(f"{group.title}: difference from {group.reference} in points", _GAPS, lines)
 
 
 def _gap(aggregate: Aggregate) -> Cell:
-    gap, p = aggregate.difference, aggregate.p_holm
+    gap = aggregate.difference
     if gap is None:
         return Cell("-")
     mean = f"{100 * gap.mean:+.1f}"
     if gap.pairs < 2:
-        return Cell(f"{mean}, n = 1")
-    interval = f"[{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
-    p_text = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    return Cell(f"{mean} {interval}, n = {gap.pairs}, {p_text}", aggregate.significant)
+        return Cell(mean)
+    # With no-break spaces, so that a narrow column breaks between the three numbers.
+    interval = f"[{100 * gap.low:+.1f},\u00a0{100 * gap.high:+.1f}]"
+    p_text = _p_text(aggregate).replace(" ", "\u00a0")
+    return Cell(f"{mean} {interval}, {p_text}", aggregate.significant)
+
+
+def _p_text(aggregate: Aggregate) -> str:
+    return "p < 0.001" if aggregate.p_holm < 0.001 else f"p = {aggregate.p_holm:.3f}"
+
+
+def finding(group: Group) -> tuple[str, str]:
+    """Return what is known of the best row, and the command that adds seeds to a test.
+
+    The lead of the best row over the reference, or of the reference over the next row, in the
+    headline metric. Upper bounds are left out. Both are empty without a second row to compare.
+    """
+    metric = next((one for one in group.metrics if one.best is max), None)
+    cells = {
+        row: cell
+        for row, (cell,) in (group.table([metric]) if metric else {}).items()
+        if row == group.reference or (cell.difference and row not in group.bounds)
+    }
+    first, *others = sorted(cells, key=lambda row: _lead(cells[row]), reverse=True) or [""]
+    if metric is None or not others:
+        return "", ""
+    tested, sign = (cells[others[0]], -1) if first == group.reference else (cells[first], 1)
+    second = others[0] if first == group.reference else group.reference
+    gap = tested.difference
+    assert gap is not None
+    ahead = [
+        all(value >= cells[row].values.get(draw, value) for row in others)
+        for draw, value in cells[first].values.items()
+        if draw in cells[second].values
+    ]
+    seeds = f"{'all' if all(ahead) else f'{sum(ahead)} of'} {gap.pairs} seeds"
+    seeds = "one seed" if gap.pairs == 1 else seeds
+    points = f"{100 * abs(gap.mean):.1f} points"
+    text = f"{metric.name}: {first} leads on {seeds}: {points} above {second}"
+    if len(cells) == 2:
+        text = f"{metric.name}: {first} beats {second} on {seeds}, by {points} on average"
+    if gap.pairs < 2:
+        return f"{text}. One seed is not tested", _more_seeds(group)
+    text += " [{:.1f}, {:.1f}]".format(*sorted(100 * sign * end for end in (gap.low, gap.high)))
+    holm = f"after Holm's correction ({_p_text(tested)})"
+    if tested.significant:
+        return f"{text}, significant {holm}", ""
+    return f"{text}. {gap.pairs} seeds do not show significance {holm}", _more_seeds(group)
+
+
+def _lead(cell: Aggregate) -> float:
+    return cell.difference.mean if cell.difference else 0.0
+
+
+def _more_seeds(group: Group) -> str:
+    """The command of the runs with five further seeds; empty if they have no common command."""
+    commands = {str(run.summary.get("command") or "") for run in group.runs}
+    words = commands.pop().split(" ") if len(commands) == 1 else []
+    if words[1:2] not in (["run"], ["sweep"]) or "--resume" in words:
+        return ""
+    last = max(int(run.summary["seed"]) for run in group.runs)
+    kept = [word for word in words if not word.startswith(("seed=", "seeds="))]
+    return " ".join([*kept, f"seed={last + 1}-{last + 5}"])
 
 
 def orders(group: Group) -> Grid:
@@ -135,7 +209,7 @@ def orders(group: Group) -> Grid:
         if n_orders > 1:
             texts = [_over_orders(group.values(metric)[row]) for metric in metrics]
             lines.append([Cell(row), Cell(str(n_orders)), *map(Cell, texts)])
-    return Grid(_ORDERS, lines)
+    return Grid("Class orders", _ORDERS, lines)
 
 
 def _over_orders(values: Seeded) -> str:
@@ -165,10 +239,13 @@ def notes_of(group: Group) -> list[str]:
         notes.append("A row with one seed is not tested, and is never bold.")
     if group.replaced:
         notes.append(f"Older runs of the same settings and seed do not count: {group.replaced}.")
+    for row, runs in group.rows.items():
+        tuned = dict.fromkeys(run.config.get("tuned_on") for run in runs)
+        notes += [f"Settings of {row} were tuned on {text}." for text in tuned if text]
     notes += environment_notes(group.runs)
     if group.bounds and seeds:
         shown = all_of(group.bounds)
-        notes.append(f"{shown}: an upper bound trained on all data at once, never bold.")
+        notes.append(f"{shown}: trained on all data at once, never bold.")
     free = [
         row for row, runs in group.rows.items() if all(r.summary.get("order_free") for r in runs)
     ]

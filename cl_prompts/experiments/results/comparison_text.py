@@ -35,18 +35,17 @@ def written(tables: Sequence[Table], form: Format = "markdown") -> str:
     return "\n\n".join([r"% needs \usepackage{booktabs}", *parts])
 
 
-def _grids(table: Table) -> list[Grid]:
-    """Means; with several rows, also differences."""
-    grids = [comparison.means(*table), comparison.gaps(*table)]
-    return grids if len(table.group.rows) > 1 else grids[:1]
+def grids(table: Table) -> list[Grid]:
+    """Return means, costs and, with several rows, differences."""
+    found = [comparison.means(*table), comparison.costs(table.group), comparison.gaps(*table)]
+    return found if len(table.group.rows) > 1 else found[:2]
 
 
 def _markdown(table: Table) -> Iterator[str]:
-    yield f"## {markdown_text(table.group.title)}"
-    for caption, (head, *lines) in _grids(table):
+    for title, caption, (head, *lines) in grids(table):
         ruled = [head, [Cell("---")] * len(head), *lines]
         body = "\n".join(f"| {' | '.join(map(_markdown_cell, line))} |" for line in ruled)
-        yield f"{markdown_text(caption)}\n\n{body}"
+        yield f"## {markdown_text(title)}\n\n{markdown_text(caption)}\n\n{body}"
     yield from map(markdown_text, comparison.notes_of(table.group))
 
 
@@ -67,11 +66,10 @@ def markdown_text(text: str) -> str:
 
 
 def _latex(table: Table) -> Iterator[str]:
-    yield _comment(table.group.title)
-    for caption, (head, *lines) in _grids(table):
+    for title, caption, (head, *lines) in grids(table):
         rows = [r"\toprule", _latex_row(head), r"\midrule", *map(_latex_row, lines), r"\bottomrule"]
         begin = rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}"
-        yield "\n".join([_comment(caption), begin, *rows, r"\end{tabular}"])
+        yield "\n".join([_comment(title), _comment(caption), begin, *rows, r"\end{tabular}"])
     yield from map(_comment, comparison.notes_of(table.group))
 
 

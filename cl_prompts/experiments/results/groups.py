@@ -14,7 +14,7 @@ from cl_prompts.experiments.recipes.values import written
 from cl_prompts.experiments.results.aggregates import Aggregate, Draw, aggregates_of
 from cl_prompts.experiments.results.comparable import Conditions, differing, options_of, tables
 from cl_prompts.experiments.results.metrics import BY_NAME, COSTS, METRICS, Metric, score
-from cl_prompts.experiments.run_folder.runs import RunRecord, begun_at
+from cl_prompts.experiments.run_folder.runs import RunRecord
 from cl_prompts.user_code import labels_of
 
 _MAX_WORDS = 4  # settings named in a title
@@ -58,15 +58,20 @@ class Group:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Metrics of its table: those that some run has, with the user's own metrics."""
+        """Scores of its table: those that some run has, with the user's own metrics."""
         names = [name for run in self.runs for name in run.summary.get("own_scores") or ()]
         own = [score(name, name) for name in dict.fromkeys(names)]
-        return self._measured((*METRICS[self.multi_label], *own, *COSTS))
+        return self._measured((*METRICS[self.multi_label], *own))
 
     @property
     def by_name(self) -> tuple[Metric, ...]:
         """Metrics of a second table: scores under the definitions of other papers."""
         return self._measured(BY_NAME[self.multi_label])
+
+    @property
+    def costs(self) -> tuple[Metric, ...]:
+        """Metrics of the table of costs."""
+        return self._measured(COSTS)
 
     def _measured(self, metrics: Iterable[Metric]) -> tuple[Metric, ...]:
         return tuple(metric for metric in metrics if any(self.values(metric).values()))
@@ -165,7 +170,7 @@ def _rows(runs: Sequence[RunRecord], names: Mapping[str, str]) -> dict[str, list
     """Runs of each row sorted by seeds; of equal seeds the newest run."""
     labels = _labels(runs, names)
     rows: dict[str, dict[Draw, RunRecord]] = {label: {} for label in labels.values()}
-    for run in sorted(runs, key=lambda run: (begun_at(run.environment), run.folder.name)):
+    for run in sorted(runs, key=lambda run: (run.environment.get("time", ""), run.folder.name)):
         rows[labels[run.folder]][run.draw] = run
     return {label: [row[seed] for seed in sorted(row)] for label, row in rows.items()}
 

@@ -69,14 +69,20 @@ _BY_TASK = (
     score("BWT", "bwt", max),
     score("FWT", "fwt", max),
 )
+COMPUTE = Metric("F an image, training", ("budget", "spent"), digits=2)
+BYTES = Metric("bytes", ("memory", "bytes"))
+#: of a table of their own
 COSTS = (
     Metric("images/s", ("images_per_second",)),
     Metric("F train", ("forward_passes", "train"), digits=2),
     Metric("F eval", ("forward_passes", "evaluation"), digits=2),
+    COMPUTE,
+    Metric("share trained", ("budget", "share"), digits=2),
+    BYTES,
     Metric("device MB", ("peak_device_memory_mb",)),
 )
 #: metrics of reports alone, for which a terminal of 80 columns has no room
-WIDE = (*_BY_TASK[1:], *COSTS)
+WIDE = _BY_TASK[1:]
 #: scores of the first table, by whether an image may have several labels
 METRICS = {
     False: (

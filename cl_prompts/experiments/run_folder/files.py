@@ -117,17 +117,7 @@ def check_place(path: Path) -> None:
         raise InputError(f"folder {path.parent} is missing or read-only: choose another --out")
 
 
-def write_new(path: Path, parts: Iterable[bytes]) -> None:
-    """Write a new file as :func:`replace` does.
-
-    Raises:
-        InputError: the file exists.
-    """
-    check_place(path)
-    replace(path, parts)
-
-
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write a JSON file in one step."""
     replace(path, [json_text(value).encode()])
 
@@ -169,7 +159,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
     """Return rows as CSV without a final line break.
 
     >>> csv_text([["path", "label"], ["a, b", 1]])
@@ -180,6 +170,6 @@ def csv_text(rows: Iterable[Iterable[Any]]) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def json_text(value: Any) -> str:
+def json_text(value: object) -> str:
     """Return JSON text with one entry a line."""
     return json.dumps(value, indent=1)

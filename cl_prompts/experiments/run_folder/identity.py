@@ -34,6 +34,7 @@ NOT_IDENTITY = {
     "num_workers",
     "checkpoint_every",
     "tracker",
+    "tuned_on",
     "dataset.path",
     "dataset.root",  # data, weights and parents are identified by content
     "dataset.download",

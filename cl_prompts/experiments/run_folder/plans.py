@@ -61,10 +61,17 @@ def settings_of(folder: Path, trust_code: Trust = False) -> RunConfig:
 
 
 def _settings_in(file: Path, text: str, trust_code: Trust) -> RunConfig:
+    """Read the ``config.yaml`` of a run folder or plan; nothing is downloaded."""
+    from cl_prompts.backbones.weights import check_at_hand  # loads PyTorch
+
     try:
-        return RunConfig.of_folder(text, trust_code=trust_code)
+        settings = RunConfig.from_yaml(text, trust_code=trust_code)
+        check_at_hand(settings.backbone["name"], settings.backbone["weights"])
     except InputError as error:
         raise InputError(f"{file} cannot be used: {error}") from error
+    if "download" in settings.dataset:
+        settings.dataset["download"] = False
+    return settings
 
 
 def new_path(out: Path, settings: RunConfig) -> Path:

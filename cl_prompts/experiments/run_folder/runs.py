@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,20 +76,15 @@ class RunRecord:
         return str(self.config.get("order") or "")
 
     @property
-    def draw(self) -> tuple[Any, ...]:
+    def draw(self) -> tuple[int | str, ...]:
         """Key that pairs runs of different methods: seed, stream seed and class order."""
         seeds = (self.summary["seed"], self.summary["stream_seed"])
         return (*seeds, self.order) if self.order else seeds
 
 
-def begun_at(environment: Mapping[str, Any]) -> str:
-    """Return the local time when a run started; empty if it is unknown."""
-    return str(environment.get("time", ""))
-
-
 def collect(paths: Iterable[Path | str]) -> list[RunRecord]:
-    """Return all runs in ``paths``, each once, in the order of the paths; runs below one path are
-    sorted by recipe, strategy, seed and folder.
+    """Return all runs in ``paths``, each once, in the order of the paths; runs below one path come
+    by recipe, in the order of its plans, and then by strategy, seed and folder.
 
     Raises:
         InputError: a path does not exist or contains no run, or a run folder is incomplete or
@@ -97,7 +93,8 @@ def collect(paths: Iterable[Path | str]) -> list[RunRecord]:
     found: dict[Path, RunRecord] = {}
     for path in map(Path, paths):
         new = [folder for folder in _run_folders(path) if folder.resolve() not in found]
-        for run in sorted(map(_read_run, new), key=_order):
+        planned = {place: n for n, place in enumerate(dict.fromkeys(_planned(path)))}
+        for run in sorted(map(_read_run, new), key=partial(_order, planned)):
             found[run.folder.resolve()] = run
     if not found:
         raise InputError(
@@ -112,9 +109,18 @@ def unfinished(paths: Iterable[Path]) -> list[Path]:
     return [folder for folder in folders.values() if state_of(folder) != "finished"]
 
 
-def _order(run: RunRecord) -> tuple[str, str, int, str]:
+def _planned(path: Path) -> Iterator[str]:
+    """Yield the folders of strategies in the plans at or below ``path``, the oldest first."""
+    for file in sorted(path.rglob("plan-*.json"), key=lambda file: file.name):
+        for place in files.read_json(file)["runs"]:
+            yield str((file.parent / place).parent.resolve())
+
+
+def _order(planned: Mapping[str, int], run: RunRecord) -> tuple[str, int, str, int, str]:
     summary = run.summary
-    return str(summary["recipe"]), str(summary["strategy"]), summary["seed"], str(run.folder)
+    place = planned.get(str(run.folder.parent.resolve()), len(planned))
+    names = str(summary["recipe"]), str(summary["strategy"])
+    return names[0], place, names[1], summary["seed"], str(run.folder)
 
 
 def _run_folders(path: Path) -> list[Path]:

@@ -37,6 +37,7 @@ from cl_prompts.experiments.trained.card import make_strategy
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.joined import joined_split
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
+from cl_prompts.scenarios.split import BaseSplit, Split
 from cl_prompts.seeds import seed_globals
 from cl_prompts.strategies import STRATEGIES, strategy_class
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
@@ -232,7 +233,7 @@ def check_plan(plan: Sequence[RunConfig], resources: Resources) -> tuple[Run, li
     return built, list(found)
 
 
-def split_of(settings: RunConfig, data: DataSet) -> Any:
+def split_of(settings: RunConfig, data: DataSet) -> BaseSplit:
     """Return the stream of a run: the training samples of each task, ancestors first.
 
     The function of the scenario receives the training labels and the settings of the section
@@ -261,14 +262,14 @@ def split_of(settings: RunConfig, data: DataSet) -> Any:
     return scenario.make(data.train.targets, data.train.domains, **arguments)
 
 
-def _evaluation(settings: RunConfig, data: DataSet, split: Any) -> AnytimeEvaluation:
+def _evaluation(settings: RunConfig, data: DataSet, split: BaseSplit) -> AnytimeEvaluation:
     evaluation = dict(settings.evaluation)
     if strategy_class(settings.strategy).whole_stream:
         # There is no curve over samples: only the end is evaluated.
         evaluation["every"] = None
     home_classes = None
     # Only in blurry streams do classes have a home task and occur in others, too.
-    if any(getattr(split, "blurry_classes", ())):
+    if isinstance(split, Split) and any(split.blurry_classes):
         pairs = zip(split.disjoint_classes, split.blurry_classes, strict=True)
         home_classes = [[*disjoint, *blurry] for disjoint, blurry in pairs]
     return AnytimeEvaluation(

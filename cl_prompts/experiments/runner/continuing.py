@@ -39,8 +39,6 @@ from cl_prompts.user_code import Trust, is_dotted
 
 #: settings of a parent's run that its child has, too
 _OF_RUN = ("stream_seed", "device", "num_workers", "checkpoint_every", "tracker")
-#: settings of the parent's data set that also apply to further images
-_OF_IMAGES = ("augment",)
 #: length of a run's name; longer ones lose their beginning
 _NAME = 60
 
@@ -178,7 +176,7 @@ def _images_like(settings: RunConfig, dataset: Mapping[str, Any]) -> dict[str, A
         return dict(dataset)
     wanted = crop_of(known["name"], known["crop"])
     crop = None if crop_of(dataset["name"]) == wanted else wanted
-    return {**{key: known[key] for key in _OF_IMAGES if key in known}, "crop": crop, **dataset}
+    return {"augment": known["augment"], "crop": crop, **dataset}
 
 
 def _one_task(parent: RunRecord, n_classes: int) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def write_model(run: Run, folder: Path) -> None:
 def card_of(run: Run, folder: Path, ledger: Ledger | None) -> Card:
     """Return the card of a trained run."""
     settings, model = run.settings, run.strategy.model
-    own = settings.backbone
+    own, images = settings.backbone, settings.dataset
+    crop = None if is_dotted(images["name"]) else images["crop"]
     n_classes, n_tasks = len(run.data.classes), run.split.n_tasks
     samples = run.strategy.samples_seen
     hashes = "" if ledger is None else digest(ledger.hashes)
@@ -58,7 +59,7 @@ def card_of(run: Run, folder: Path, ledger: Ledger | None) -> Card:
         settings=plain(of_model(settings.options)),
         seed=settings.seed,
         backbone=Backbone.of(own["name"], own["weights"], model.backbone),
-        images=_images(run),
+        images=Images(dataset=images["name"], crop=crop),
         classes=list(run.data.classes),
         multi_label=run.data.multi_label,
         n_tasks=n_tasks,
@@ -69,13 +70,6 @@ def card_of(run: Run, folder: Path, ledger: Ledger | None) -> Card:
         accuracy=_accuracy(run),
         history=[event],
     )
-
-
-def _images(run: Run) -> Images:
-    name, arguments = run.settings.section("dataset")
-    if is_dotted(name):
-        return Images(dataset=name, crop=None)
-    return Images(dataset=name, crop=arguments.get("crop"))
 
 
 def ledger_of(run: Run) -> Ledger | None:
@@ -120,7 +114,7 @@ def _calibration(run: Run) -> Calibration:
 
 def _accuracy(run: Run) -> Accuracy | None:
     several = run.data.multi_label
-    value = run.results().get("map_last" if several else "a_last")
+    value = run.anytime.results.get("map_last" if several else "a_last")
     if value is None:
         return None
     end = run.anytime.curve.task_ends[-1]

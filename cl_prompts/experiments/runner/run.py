@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from avalanche.benchmarks import CLScenario
 from torch import Tensor
 
 from cl_prompts.backbones.catalog import EMBEDDED
-from cl_prompts.backbones.devices import peak_memory, pick_device
+from cl_prompts.backbones.devices import computes_bf16, peak_memory, pick_device
 from cl_prompts.closed_form.sums import order_matters
 from cl_prompts.datasets.registry import DataSet
 from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.metrics.continual import without_course
+from cl_prompts.scenarios.split import BaseSplit
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.base.state import with_state
@@ -49,21 +50,16 @@ class Run:
 
     settings: RunConfig
     data: DataSet
-    split: Any
-    benchmark: Any
+    split: BaseSplit
+    benchmark: CLScenario
     strategy: OnlineStrategy
     anytime: AnytimeEvaluation
     sample: FeatureSample | None
     first: tuple[int, ...]
     announced: bool
 
-    def results(self) -> dict[str, float | None]:
-        """Return the final numbers; None for the curve of a strategy that sees the whole stream."""
-        results = self.anytime.results
-        return without_course(results) if self.strategy.whole_stream else results
-
     def warnings(self) -> list[str]:
-        """Return a sentence for each valid setting that has no effect on this stream."""
+        """Return a sentence for each setting without effect on this stream, or that costs time."""
         name = label_of(self.settings.strategy)
         period, strategy = self.strategy.period, self.strategy
         trained = sum(self.split.sizes) * strategy.train_epochs
@@ -72,7 +68,14 @@ class Run:
                 f"{name} acts every {period} samples, and the stream has {trained}: set"
                 f" {name}.period below that"
             ]
-        return [
+        # The default is fp32 everywhere, since runs of several machines share a table.
+        arguments = self.settings.backbone
+        trains = arguments["precision"] == "fp32" and strategy.model.n_learned
+        faster = (
+            "this device computes bf16: precision=bf16 makes prompt methods about twice as fast"
+        )
+        slow = trains and arguments["name"] != EMBEDDED and computes_bf16(strategy.device)
+        return [faster] * bool(slow) + [
             f"{name}: {type(plugin).__name__} acts only at task ends, and this stream does not"
             f" announce them: set {name}.period, in samples"
             for plugin in self.strategy.plugins
@@ -99,7 +102,7 @@ class Run:
             # Scores of sums do not depend on the order of the stream.
             "order_free": once and order_matters(strategy.model.head) is None,
             "task_ends": [end.samples_seen for end in self.anytime.curve.task_ends],
-            "results": self.results(),
+            "results": self.anytime.results,
             **self._domains(),
             "own_scores": self.anytime.own_scores,
             "trainable_parameters": strategy.model.n_learned,
@@ -136,19 +139,23 @@ class Run:
         }
 
     def _memory(self) -> dict[str, int]:
-        """Count the stored samples, and the stored numbers that are not trained parameters."""
-        strategy: Any = self.strategy
-        ours = (self.anytime, self.sample)
-        plugins = [p for p in with_state(strategy.plugins) if p not in ours]
-        stored = _numbers_in(
-            [
-                strategy.model.learned_state(),
-                strategy.state.state_dict(),
-                strategy.buffer.state_dict(),
-                [plugin.state_dict() for plugin in plugins],
-            ]
-        )
-        return {"samples": len(strategy.buffer), "numbers": stored - strategy.model.n_learned}
+        """Count the stored samples, the stored numbers that are not trained parameters, and the
+        bytes of all: numbers, the optimizer's own, and samples as uint8 images of the ViT's size.
+        """
+        strategy = self.strategy
+        ours = (self.anytime, self.sample, strategy.budget)
+        stored = [
+            strategy.model.learned_state(),
+            strategy.state.state_dict(),
+            strategy.buffer.state_dict(),
+            [plugin.state_dict() for plugin in with_state(strategy.plugins) if plugin not in ours],
+        ]
+        samples, model = len(strategy.buffer), strategy.model
+        numbers = sum(part.numel() for part in _floats_in(stored)) - model.n_learned
+        floats = _floats_in([*stored, strategy.optimizer.state_dict()["state"]])
+        images = samples * 3 * model.backbone.image_size**2
+        total = images + sum(part.nbytes for part in floats)
+        return {"samples": samples, "numbers": numbers, "bytes": total}
 
     def _domains(self) -> dict[str, Any]:
         """Return the domains in task order and their final accuracies; empty without domains."""
@@ -181,8 +188,10 @@ class Run:
         }
 
 
-def _numbers_in(state: Any) -> int:
+def _floats_in(state: Any) -> list[Tensor]:
+    """Floating-point tensors of a state."""
     if isinstance(state, Tensor):
-        return state.numel() if state.is_floating_point() else 0
+        return [state] if state.is_floating_point() else []
     parts = state.values() if isinstance(state, dict) else state
-    return sum(map(_numbers_in, parts)) if isinstance(state, dict | list | tuple) else 0
+    nested = isinstance(state, dict | list | tuple)
+    return [found for part in parts for found in _floats_in(part)] if nested else []

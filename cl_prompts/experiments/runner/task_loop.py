@@ -139,7 +139,7 @@ class TaskLoop:
         try:
             self.train(tracker, request)
             names = list(run.data.classes)
-            tracker.finish(run.strategy.model, run.split.plain(), run.results(), names)
+            tracker.finish(run.strategy.model, run.split.plain(), run.anytime.results, names)
         finally:
             tracker.close()
             run.anytime.evaluator.close()

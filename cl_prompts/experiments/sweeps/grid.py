@@ -16,7 +16,7 @@ from cl_prompts.experiments.recipes.values import divided, parsed
 from cl_prompts.user_code import extra
 
 #: keys whose lists a recipe itself expands
-EXPANDED = ("strategy", "strategies", "run", "seed", "seeds", "orders")
+EXPANDED = ("strategy", "strategies", "run", "seed", "seeds", "orders", "budget", "tuned_on")
 #: ratio of the ends from which a range is logarithmic
 _LOG_FROM = 10
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shlex
 import statistics
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from rich.console import Console
 
 from cl_prompts.errors import InputError, RunError, unknown
@@ -36,12 +38,15 @@ class SearchOptions:
         trials: number of settings to try.
         objective: number of ``summary.json`` to optimise.
         seeds: of runs and streams; the objective is the mean over them. They are not reported.
+        on: what is searched on: "halves", a seeded half of the classes, the other one is reported;
+            a recipe with another data set; None: the data set that is reported.
     """
 
     sampler: Literal["tpe", "random"] = "tpe"
     trials: int = 20
     objective: str = "a_auc"
     seeds: tuple[int, ...] = (1000,)
+    on: str | None = None
 
     def metric(self, *, multi_label: bool, every: int | None) -> Metric:
         """Return the metric to optimise.
@@ -60,6 +65,18 @@ class SearchOptions:
         if self.objective not in known:
             raise unknown("--objective of these runs", self.objective, known)
         return known[self.objective]
+
+
+def halves(classes: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the settings that keep one half of the classes, drawn by a fixed seed, and the other.
+
+    >>> halves(["ant", "bee", "cat", "dog", "eel"])
+    (['dataset.classes=["cat", "eel"]'], ['dataset.classes=["ant", "bee", "dog"]'])
+    """
+    drawn = np.random.default_rng(_SAMPLER_SEED).permutation(len(classes)).tolist()
+    parts = (sorted(drawn[: len(classes) // 2]), sorted(drawn[len(classes) // 2 :]))
+    first, second = (json.dumps([classes[row] for row in part]) for part in parts)
+    return [f"dataset.classes={first}"], [f"dataset.classes={second}"]
 
 
 class Search:
@@ -103,6 +120,8 @@ class Search:
         self.options = options
         self.faults: list[tuple[str, Exception]] = []
         self._recipe = recipe
+        self._tuned: tuple[str, list[str]] = (recipe, [])
+        self._judged: list[str] = []
         self._out = out
         self._console = console
         self._jobs = how.jobs or 1
@@ -123,7 +142,19 @@ class Search:
 
         self._sweep = partial(Sweep, out=out, console=console, how=how, command=command)
         optuna = extra("optuna", "optuna", "--sampler")
-        built, _ = check_plan(ends, Resources())
+        resources = Resources()
+        built, _ = check_plan(ends, resources)
+        if options.on == "halves":
+            tuned, self._judged = halves(built.data.classes)
+            self._tuned = (recipe, tuned)
+            # The printed command must run, too.
+            judged = [run for end in self.space.ends for run in self._runs(end, judged=True)]
+            check_plan(judged, resources)
+        elif options.on is not None:
+            self._tuned = (options.on, [])
+        if options.on is not None:
+            ends = [run for end in self.space.ends for run in self._runs(end)]
+            built, _ = check_plan(ends, resources)
         self._metric = options.metric(multi_label=built.data.multi_label, every=built.anytime.every)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         kinds = {"tpe": optuna.samplers.TPESampler, "random": optuna.samplers.RandomSampler}
@@ -178,7 +209,10 @@ class Search:
             raise RunError(f"no trial has a value of {name}: see {self.path}") from error
         chosen = self.space.written(best.params)
         out = [] if self._out == Path("runs") else ["--out", str(self._out)]
-        settings = [*self.space.fixed, *chosen, *self.space.seeds]
+        where = {None: "these images", "halves": "the other half of the classes"}
+        tried = f"{where.get(self.options.on, self.options.on)}, {self.options.trials} trials"
+        tuned_on = f"tuned_on={tried}, {self._spent():,.0f} F"
+        settings = [*self.space.fixed, *self._judged, *chosen, *self.space.seeds, tuned_on]
         return [
             f"trials: {self.path}",
             f"best: trial {best.number + 1}, {' '.join(chosen)}, {name} {100 * best.value:.2f}"
@@ -187,13 +221,21 @@ class Search:
             + shlex.join(["cl-prompts", "sweep", self._recipe, *settings, *out]),
         ]
 
-    def _runs(self, chosen: Sequence[str]) -> list[RunConfig]:
-        texts = [*self.space.fixed, *chosen]
+    def _runs(self, chosen: Sequence[str], *, judged: bool = False) -> list[RunConfig]:
+        recipe, tuned = (self._recipe, self._judged) if judged else self._tuned
+        texts = [*self.space.fixed, *tuned, *chosen]
         return [
             run
             for seed in self.options.seeds
-            for run in plan(self._recipe, [*texts, f"seed={seed}", f"stream_seed={seed}"])
+            for run in plan(recipe, [*texts, f"seed={seed}", f"stream_seed={seed}"])
         ]
+
+    def _spent(self) -> float:
+        """Return what the distinct runs of all trials cost, in F without backward passes."""
+        made = {folder for trial in self.study.trials for folder in trial.user_attrs["folders"]}
+        finished = [folder for folder in map(Path, made) if state_of(folder) == "finished"]
+        summaries = [files.read_json(folder / "summary.json") for folder in finished]
+        return sum(one["forward_passes"]["train"] * one["samples_seen"] for one in summaries)
 
     def _try(self, asked: Sequence[Any]) -> None:
         """Execute the unfinished runs of trials, and tell the sampler their values."""

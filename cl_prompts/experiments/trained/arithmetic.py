@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -268,9 +267,12 @@ def features_of(
     return features
 
 
-def input_of(item: Any, transform: ImageTransform | None) -> Tensor:
+def input_of(item: Item, transform: ImageTransform | None) -> Tensor:
     """Return the input of the network for an image."""
-    return item if transform is None else transform(decode(item))
+    if isinstance(item, Tensor):
+        return item
+    assert transform is not None
+    return transform(decode(item))
 
 
 def contents_of(items: Sequence[Item]) -> np.ndarray:

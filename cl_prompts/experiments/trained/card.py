@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from avalanche.core import BasePlugin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
@@ -249,7 +250,7 @@ def make_strategy(
     n_tasks: int | None,
     device: str,
     seed: int,
-    plugins: Sequence[Any] = (),
+    plugins: Sequence[BasePlugin] = (),
 ) -> OnlineStrategy:
     """Return an untrained strategy.
 

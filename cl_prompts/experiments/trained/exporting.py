@@ -120,7 +120,7 @@ def export(model: Model, out: Path, form: Form) -> None:
         raise InputError(
             "ONNX Runtime cannot run bf16: train with --precision fp32, or use --torch"
         )
-    files.write_new(out, [_converted(model, form)])
+    files.replace(out, [_converted(model, form)])
 
 
 def _as_program(model: nn.Module, images: Tensor, facts: str) -> tuple[bytes, Any]:

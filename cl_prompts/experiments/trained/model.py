@@ -163,18 +163,12 @@ class Model:
 
         Raises:
             InputError: a tensor of another kind, or files for a data set of one's own, whose
-                function alone knows what becomes of them; a share that is none or too small for
-                the number of held-out images, or a class called "unknown".
+                function alone knows what becomes of them; or a share that is none or too
+                small for the number of held-out images.
             RunError: a file that cannot be read.
         """
         own, several = self.card.calibration, self.network.multi_label
-        threshold = None
-        if unknown is not None:
-            if UNKNOWN in self.classes:
-                raise InputError(
-                    f"a class of this model is called {UNKNOWN!r}: train it under another name"
-                )
-            threshold = threshold_at(unknown, own.confidence)
+        threshold = None if unknown is None else threshold_at(unknown, own.confidence)
         logits = self.logits(items_of(images), batch_size) / (own.temperature or 1.0)
         scores, labels = scored(self.network, self.classes, logits)
         if threshold is not None:
@@ -305,8 +299,6 @@ class Model:
                     f"{name} is {mine.get(name)!r} in one model and {foreign.get(name)!r} in the"
                     " other: merge models of one method, backbone and transform"
                 )
-        if np.array_equal(ours.ledger.hashes, theirs.ledger.hashes):
-            raise InputError("both models have learned the same images: merge different models")
         ours.check_new(theirs.ledger.hashes)
         what = f"merged with a model of {len(theirs.ledger)} images"
         return self.take(ours.plus(theirs, self._most), what, theirs.ledger.hashes)

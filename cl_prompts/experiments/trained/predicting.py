@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -154,7 +153,7 @@ def predictions_csv(
         numbers = numbers.argsort(dim=1, descending=True, stable=True).argsort(dim=1) + 1
     form = "{:.4f}" if predictions.calibrated else "{}"
     kind = "score" if predictions.calibrated else "rank"
-    rows: list[list[Any]] = [["path", "label", kind, *predictions.classes * all_scores]]
+    rows: list[list[object]] = [["path", "label", kind, *predictions.classes * all_scores]]
     for file, labels, own in zip(files, predictions.labels, numbers, strict=True):
         texts = [form.format(number) for number in own.tolist()]
         best = int(predictions.scores[len(rows) - 1].argmax())

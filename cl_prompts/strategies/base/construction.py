@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from avalanche.core import BasePlugin
 from avalanche.evaluation.metrics import loss_metrics
@@ -12,11 +12,26 @@ from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.plugins.evaluation import default_evaluator
 from avalanche.training.templates import SupervisedTemplate
 
+from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.compiled import CompiledDecoding
 from cl_prompts.strategies.base.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
 from cl_prompts.strategies.base.settings import Settings
+
+
+def check_arguments(kind: str, unnamed: Sequence[object], settings: Mapping[str, object]) -> None:
+    """Refuse the arguments of Avalanche's strategies, which take any model."""
+    wanted = {"backbone": FrozenViT, "model": ContinualModel}
+    other = [name for name, own in wanted.items() if not isinstance(settings.get(name), own | None)]
+    if unnamed or other or "criterion" in settings:
+        what = "takes its arguments by name"
+        if other:
+            what = f"cannot use a {type(settings[other[0]]).__name__} as {other[0]}"
+        raise InputError(
+            f"{kind} {what}: write {kind}(backbone=create_backbone(), n_classes=10), see"
+            " docs/guides/avalanche.md"
+        )
 
 
 def given_or_built(strategy: SupervisedTemplate) -> ContinualModel:

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.datasets.collate import Key, collate, viewing
-from cl_prompts.errors import InputError
 from cl_prompts.strategies.base.settings import State
 from cl_prompts.strategies.base.stream import Batch, RecurringViews
 from cl_prompts.training.buffers import ReplayBuffer
@@ -195,17 +194,8 @@ class Replay:
         return torch.stack([torch.full_like(rows, self.current), rows], dim=1)
 
     def restore(self, state: State, experiences: list[tuple[CLExperience, Tensor]]) -> None:
-        """Restore the buffer, and the experiences trained on with their annotated classes.
-
-        Raises:
-            InputError: the number of experiences differs from the saved one.
-        """
+        """Restore the buffer, and the experiences trained on with their annotated classes."""
         self.buffer.load_state_dict(state["buffer"])
-        if len(self.buffer) and len(experiences) != state["sources"]:
-            raise InputError(
-                f"the replay buffer refers to {state['sources']} experiences, but got"
-                f" {len(experiences)}: give all that were trained on"
-            )
         self.close()
         self._items = _Items([], [])
         self.n_sources = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 from cl_prompts.strategies.base.settings import State
 from cl_prompts.strategies.evaluation.evaluator import CachedEvaluator
 from cl_prompts.strategies.evaluation.tested import TestedDomains, TestSet, dataset_of
+from cl_prompts.strategies.plugins.keep_order import KeepOrder
 
 Listener = Callable[[str, Evaluation], None]
 
@@ -171,12 +173,14 @@ class AnytimeEvaluation(BaseSGDPlugin):
     def attach(self, strategy: SupervisedTemplate) -> None:
         """Attach to a strategy."""
         self._strategy = strategy
-
-    def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: object) -> None:
-        """Use the device and the number of classes of the strategy."""
-        self.attach(strategy)
         joint = isinstance(strategy, JointTraining)
         self._whole_stream = joint or bool(getattr(strategy, "whole_stream", False))
+
+    def before_training_exp(self, strategy: SupervisedTemplate, **kwargs: Any) -> None:
+        """Use the device and the number of classes of the strategy."""
+        self.attach(strategy)
+        if not self._whole_stream:
+            KeepOrder().before_training_exp(strategy, **kwargs)
         if self.evaluator.multi_label and strategy.evaluator is not None:
             refuse_accuracy(strategy.evaluator)
         self.evaluator.device = strategy.device

@@ -13,8 +13,7 @@ class KeepOrder(BaseSGDPlugin):
     """Refusal to shuffle a stream whose order is part of its scenario.
 
     Avalanche's strategies shuffle by default, which silently makes another stream of a blurry one.
-    The strategies of this package preserve the order; with the plugin they also refuse
-    ``shuffle=True``.
+    :class:`AnytimeEvaluation` refuses it, too. ``experience.ordered = False`` allows it.
 
     Raises:
         InputError: training shuffles an ordered experience.
@@ -26,7 +25,7 @@ class KeepOrder(BaseSGDPlugin):
         >>> KeepOrder().before_training_exp(blurry)
         Traceback (most recent call last):
         cl_prompts.errors.InputError: the order of this stream is part of its scenario: train with \
-strategy.train(experience, shuffle=False)
+strategy.train(experience, shuffle=False), or set experience.ordered = False
     """
 
     def before_training_exp(
@@ -37,5 +36,5 @@ strategy.train(experience, shuffle=False)
         if shuffle and mark_of(experience, "ordered", False):
             raise InputError(
                 "the order of this stream is part of its scenario: train with"
-                " strategy.train(experience, shuffle=False)"
+                " strategy.train(experience, shuffle=False), or set experience.ordered = False"
             )

@@ -33,7 +33,7 @@ def test_a_signal_is_a_request(number: signal.Signals) -> None:
         assert request.number == number
         with pytest.raises(Interrupted) as stop:
             request.obey()
-    assert stop.value.exit_code == 128 + number
+    assert stop.value.number == number
     assert signal.getsignal(number) == before
 
 

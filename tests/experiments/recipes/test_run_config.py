@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.recipes.run_config import RunConfig, plan
+from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs, plan
+from cl_prompts.experiments.runner.building import build_run
+from cl_prompts.experiments.sweeps.grid import grid
 from cl_prompts.strategies import strategy_class
 
 
@@ -44,3 +46,42 @@ def test_a_variant_has_its_strategys_settings_and_its_own(tmp_path: Path) -> Non
     assert found == [(50, 0.2), (70, 0.2)]
     assert [r.options["buffer_batch_size"] for r in runs] == [16, 8]
     assert strategy_class("er@large") is strategy_class("er")
+
+
+def test_a_budget_replaces_the_updates_of_a_recipe() -> None:
+    (free,) = plan("digits", ["strategy=mvp", "seed=1"])
+    texts = ["strategy=mvp,ncm", "seed=1", "budget=0.5,1"]
+    runs = plan("digits", texts)
+    assert free.options["online_iter"] == 3
+    assert runs[0].options["online_iter"] == 1
+    found = [(run.strategy, run.options["plugins"]["budget"]["passes"]) for run in runs]
+    assert found == [("mvp", 0.5), ("mvp", 1.0), ("ncm", 0.5), ("ncm", 1.0)]
+    assert labels_of_runs(runs)[0] == "mvp budget=0.5 seed 1"
+    assert list(runs[2].options["plugins"]) == ["budget"]
+    assert repr(grid("digits", texts)) == repr(runs)
+
+
+def test_all_strategies_under_a_budget_are_those_of_a_stream() -> None:
+    everything = {run.strategy for run in plan("digits", ["strategy=all", "seed=1"])}
+    limited = {run.strategy for run in plan("digits", ["strategy=all", "seed=1", "budget=1"])}
+    assert everything - limited == {"joint", "joint_probe"}
+
+
+@pytest.mark.parametrize("given", ["0", "-1", ".nan", "much"])
+def test_a_budget_is_a_positive_number(given: str) -> None:
+    with pytest.raises(InputError, match="budget"):
+        plan("digits", ["strategy=mvp", "seed=1", f"budget={given}"])
+
+
+def test_a_budget_and_a_number_of_updates_exclude_each_other() -> None:
+    with pytest.raises(InputError, match="budget replaces online_iter: leave one of them out"):
+        plan("digits", ["strategy=mvp", "seed=1", "budget=1", "mvp.online_iter=2"])
+    (run,) = plan("digits", ["strategy=joint", "seed=1", "budget=1"])
+    with pytest.raises(InputError, match="Joint trains on the whole stream at once"):
+        build_run(run)
+
+
+def test_a_variant_of_another_users_settings_is_no_path() -> None:
+    text = plan("digits", ["strategy=ncm", "seed=1"])[0].to_yaml()
+    with pytest.raises(InputError, match="has no usable variant"):
+        RunConfig.from_yaml(text.replace("strategy: ncm", "strategy: ncm@../../x"))

@@ -27,6 +27,7 @@ from cl_prompts.experiments.recipes.values import as_seeds, parsed, yaml_of, yam
         ("[1, a]", [1, "a"]),
         ("package.module:Class", "package.module:Class"),
         ("[", "["),
+        ("caf\udce9", "caf\udce9"),  # a name that is not UTF-8
     ],
 )
 def test_texts_become_values(text: str, value: Any) -> None:

@@ -75,12 +75,12 @@ def test_page_is_self_contained(runs_folder: Path, read: Page) -> None:
 def test_page_says_what_was_run_and_how_to_repeat_it(read: Page) -> None:
     for words in (
         "2025-01-01: 8 of 9 runs finished. Unfinished runs are only in",
-        "A_AUC against fine_tuning: ",
+        "mvp leads on all 2 seeds: ",
         "Data set digits , scenario si_blurry : 10 classes in 5 tasks. Backbone tiny",
         "linear_probe 1, 2; mvp 1, 2.",
-        "joint: an upper bound trained on all data at once",
+        "joint: trained on all data at once",
         "1,290 numbers, 27,000 trained",
-        "Paired differences to fine_tuning",
+        "Difference from fine_tuning in points",
         "cl-prompts run digits seeds=1,2,3",
         "failed: the loss is NaN at sample 640",
         "lr: 0.005",
@@ -124,9 +124,9 @@ def test_charts_are_written_where_asked_for(tmp_path: Path) -> None:
 
 def test_rows_and_reference_are_as_asked(tmp_path: Path) -> None:
     folders = [fake_run(tmp_path, name, n_tasks=1, n_classes=2) for name in ("mvp", "linear_probe")]
-    assert "Paired differences to mvp" in write_report(folders, tmp_path).read_text()
+    assert "Difference from mvp in points" in write_report(folders, tmp_path).read_text()
     text = write_report([tmp_path], reference="linear_probe").read_text()
-    assert "Paired differences to linear_probe" in text
+    assert "Difference from linear_probe in points" in text
     assert "--reference linear_probe" in text
 
 
@@ -150,7 +150,7 @@ HOSTILE = (
 
 
 def page_of(root: Path, name: str) -> Page:
-    """Report of runs in which everything that somebody may name has a name."""
+    """Report of runs with user-defined names everywhere."""
     about = {
         "class_names": [f"{name} {number}" for number in range(10)],
         "dataset": name,

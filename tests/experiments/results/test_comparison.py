@@ -33,7 +33,7 @@ def test_metrics_are_chosen_by_key(runs_folder: Path) -> None:
 
 def test_notes_state_the_limits_of_the_numbers(tmp_path: Path, runs_folder: Path) -> None:
     (group,) = groups(collect([runs_folder]))
-    assert notes_of(group) == ["joint: an upper bound trained on all data at once, never bold."]
+    assert notes_of(group) == ["joint: trained on all data at once, never bold."]
     for seed in (1, 2):
         fake_run(tmp_path, "mvp", seed, order_free=True)
         fake_run(tmp_path, "linear_probe", 1, time=f"2025010{seed}-120000")

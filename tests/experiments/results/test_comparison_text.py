@@ -31,17 +31,19 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> list[Table]:
 
 def test_markdown_has_bold_means_and_differences(tables: list[Table]) -> None:
     text = written(tables)
-    assert "| strategy | seeds | A_AUC % ↑ | A_last % ↑ | memory |" in text
-    assert "| mvp | 3 | **80.0 ± 10.0** | **50.0 ± 0.0** | 1,290 numbers, 27,000 trained |" in text
+    assert "| strategy | seeds | A_AUC % ↑ | A_last % ↑ |\n" in text
+    assert "| mvp | 3 | **80.0 ± 10.0** | **50.0 ± 0.0** |\n" in text
     assert "| linear_probe | 3 | 70.0 ± 9.0 | **50.0 ± 0.0** |" in text  # equal: both are best
-    assert "**+10.0 [+7.5, +12.5], n = 3, p = 0.003** |" in text
-    assert "| +0.0 [+0.0, +0.0], n = 3, p = 1.000 |" in text
+    assert "| mvp | 3 | 321 | 2.00 | 0.95 | 1,290 numbers, 27,000 trained |" in text
+    assert "## digits: difference from linear_probe in points\n" in text
+    assert "| mvp | 3 | **+10.0 [+7.5, +12.5], p = 0.003** |" in text
+    assert "| +0.0 [+0.0, +0.0], p = 1.000 |" in text
 
 
 def test_latex_has_booktabs_and_escapes(tables: list[Table]) -> None:
     text = written(tables, "latex")
-    assert r"mvp & 3 & \textbf{80.0 $\pm$ 10.0} & \textbf{50.0 $\pm$ 0.0} & 1,290" in text
-    assert text.count(r"\bottomrule") == 2
+    assert r"mvp & 3 & \textbf{80.0 $\pm$ 10.0} & \textbf{50.0 $\pm$ 0.0} \\" in text
+    assert text.count(r"\bottomrule") == 3
     assert all(
         line.startswith("%") or "%" not in line.replace(r"\%", "") for line in text.split("\n")
     )
@@ -84,8 +86,7 @@ def test_a_user_metric_is_compared_without_a_best_row(tmp_path: Path) -> None:
             results = {"worst_class": value + seed / 100}
             fake_run(tmp_path, strategy, seed, own_scores=["worst_class"], results=results)
     (group,) = groups(collect([tmp_path]))
-    names = [metric.name for metric in group.metrics]
-    assert names.index("worst_class") < names.index("images/s")
+    assert "worst_class" in [metric.name for metric in group.metrics]
     text = written(compare([tmp_path]), "markdown")
     assert "| worst_class % |" in text
     assert "51.5 ± 0.7 |" in text

@@ -41,9 +41,9 @@ def test_a_file_has_the_usual_permissions(tmp_path: Path) -> None:
 
 
 def test_what_exists_is_not_written_over(tmp_path: Path) -> None:
-    files.write_new(tmp_path / "a", [b"mine"])
+    files.replace(tmp_path / "a", [b"mine"])
     with pytest.raises(InputError, match="a exists already: remove it, or choose another --out"):
-        files.write_new(tmp_path / "a", [b"yours"])
+        files.check_place(tmp_path / "a")
     with pytest.raises(InputError, match=r"folder .*nowhere is missing"):
         files.check_place(tmp_path / "nowhere" / "a")
 

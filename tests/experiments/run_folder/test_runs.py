@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,18 @@ def test_collect_takes_run_folders_and_parents_once_and_in_order(runs_folder: Pa
     assert len(collect([runs[0].folder])) == 1
     assert not runs[-1].finished
     assert not runs[-1].metrics
+
+
+def test_runs_come_in_the_order_of_their_plans(tmp_path: Path) -> None:
+    names = ("mvp", "joint", "linear_probe", "fine_tuning")
+    for name in names:
+        fake_run(tmp_path, name)
+    for number, planned in enumerate((["mvp", "linear_probe"], ["joint", "mvp"])):
+        runs = {f"{name}/1-20250101-120000": "" for name in planned}
+        plan = tmp_path / "digits" / f"plan-{number}.json"
+        plan.write_text(json.dumps({"command": "", "runs": runs}))
+    found = [run.summary["strategy"] for run in collect([tmp_path])]
+    assert found == ["mvp", "linear_probe", "joint", "fine_tuning"]
 
 
 def broken(folder: Path, name: str, text: str) -> Path:

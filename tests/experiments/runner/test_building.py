@@ -25,7 +25,9 @@ def resources() -> Resources:
 
 
 def built(resources: Resources, *overrides: str, recipe: str = "digits") -> Run:
-    (settings,) = plan(recipe, ["strategy=ncm", "seed=1", *overrides])
+    given = [text.partition("=")[0] for text in overrides]
+    defaults = [text for text in ("strategy=ncm", "seed=1") if text.partition("=")[0] not in given]
+    (settings,) = plan(recipe, [*defaults, *overrides])
     return build_run(settings, resources)
 
 
@@ -156,7 +158,7 @@ def test_user_data_sets_follow_the_recipe_and_are_rebuilt_as_the_run_built_them(
 def test_settings_without_effect_on_this_stream_give_warnings(
     overrides: list[str], says: list[str], resources: Resources
 ) -> None:
-    (settings,) = plan("digits", ["strategy=ncm", "seed=1", *overrides])
+    (settings,) = plan("digits", ["seed=1", *overrides])
     found = check_plan([settings], resources)[1]
     assert len(found) == len(says)
     assert all(start in warning for start, warning in zip(says, found, strict=True))

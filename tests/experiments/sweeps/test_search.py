@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import shlex
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -18,6 +19,8 @@ from rich.console import Console
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.executors.launching import Launching
 from cl_prompts.experiments.recipes.run_config import RunConfig
+from cl_prompts.experiments.run_folder.identity import settings_identity
+from cl_prompts.experiments.sweeps.grid import grid
 from cl_prompts.experiments.sweeps.search import Search, SearchOptions
 
 needs_optuna = pytest.mark.skipif(
@@ -51,7 +54,8 @@ class PretendedSweep:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").touch()
         results = {"a_auc": value, "forgetting": value}
-        summary = {"status": "finished", "results": results}
+        cost = {"forward_passes": {"train": 2.0}, "samples_seen": 500}
+        summary = {"status": "finished", "results": results, **cost}
         (folder / "summary.json").write_text(json.dumps(summary))
         return folder
 
@@ -118,8 +122,49 @@ def test_the_table_and_the_command_for_the_seeds_to_report(
     assert lines[1].endswith(" on seed 8, 9")
     assert lines[2] == (
         f"for the seeds to report: cl-prompts sweep digits strategy=linear_probe {chosen} seed=1-3"
-        f" --out {tmp_path}"
+        f" 'tuned_on=these images, 3 trials, 6,000 F' --out {tmp_path}"
     )
+
+
+@needs_optuna
+def test_a_search_on_half_of_the_classes_reports_the_other(
+    tmp_path: Path, swept: type[PretendedSweep]
+) -> None:
+    texts = ["strategy=linear_probe", "lr=1e-4..1e-1", "n_tasks=2,5", "seed=1"]
+    search = made(tmp_path, SearchOptions(trials=2, on="halves"), texts)
+    search.execute()
+    (tuned,) = {tuple(run.dataset["classes"]) for runs in swept.executed for run in runs}
+    command = shlex.split(search.lines()[2].partition(": cl-prompts sweep ")[2])
+    (judged,) = grid(command[0], command[1:-2])
+    assert len(tuned) == len(judged.dataset["classes"]) == 5
+    assert {*tuned, *judged.dataset["classes"]} == set("0123456789")
+    assert judged.tuned_on == "the other half of the classes, 2 trials, 2,000 F"
+    # A note, no part of the identity.
+    assert "tuned_on" not in settings_identity(judged)["settings"]
+
+
+@needs_optuna
+def test_both_halves_are_checked_before_any_trial(
+    tmp_path: Path, swept: type[PretendedSweep]
+) -> None:
+    texts = ["strategy=linear_probe", "lr=1e-4..1e-1", "classes=7", "n_tasks=2,4", "seed=1"]
+    with pytest.raises(InputError, match="n_tasks must be a whole number from 1 to 3"):
+        made(tmp_path, SearchOptions(trials=2, on="halves"), texts)
+    assert not swept.executed
+
+
+@needs_optuna
+def test_a_search_on_another_recipe_reports_the_first(
+    tmp_path: Path, swept: type[PretendedSweep]
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("extends: digits\ndataset: {classes: 6}\n")
+    search = made(tmp_path, SearchOptions(trials=2, on=str(other)), SPACE)
+    search.execute()
+    assert {run.dataset["classes"] for runs in swept.executed for run in runs} == {6}
+    line = search.lines()[2]
+    assert "cl-prompts sweep digits strategy=linear_probe lr=" in line
+    assert f"'tuned_on={other}, 2 trials, 2,000 F'" in line
 
 
 @needs_optuna

@@ -82,7 +82,6 @@ def test_what_has_no_such_file_is_refused(trained: Model, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("form", "kind", "family"),
     [
-        ("torch", "ncm", "siglip"),
         ("torch", "mvp", "dinov3"),
         ("onnx", "mvp", "dinov3"),
         ("onnx", "mvp", "siglip"),
@@ -224,12 +223,7 @@ def test_the_script_for_several_labels_compares_with_the_threshold(
     assert "if z > 0.0]" in exporting.script(several, tmp_path / "model.pt2", "torch")
 
 
-def test_a_file_says_how_it_is_used(
-    trained: Model, program: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(exporting, "_converted", lambda *_: b"")
-    with pytest.raises(InputError, match=r"model\.pt2 exists already: remove it"):
-        exporting.export(trained, program, "torch")
+def test_a_file_says_how_it_is_used(trained: Model, program: Path) -> None:
     found = {exporting.ABOUT: ""}
     torch.export.load(program, extra_files=found)
     assert json.loads(found[exporting.ABOUT]) == {

@@ -1,4 +1,4 @@
-"""A model comes back from the hub as it was, by the hub's own client and a server of ours."""
+"""A model pushed to the hub and loaded again is unchanged (local server)."""
 
 from __future__ import annotations
 

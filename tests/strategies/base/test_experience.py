@@ -31,7 +31,7 @@ def class_incremental() -> Any:
 
 
 class Noting(LinearProbe):
-    """Writes down the task boundaries that it knows of."""
+    """Records the task boundaries announced to it."""
 
     notes: list[tuple[str, Any]]
 

@@ -163,7 +163,7 @@ def test_the_cost_of_training_is_what_a_counter_sees(kind: str) -> None:
     """What is counted once for each kind of update is what all operations of a run come to."""
     strategy = make(kind, "class_incremental", train_mb_size=6)
     strategy.loop.cost.active = True
-    stream = experiences("class_incremental")[:2]
+    stream = experiences("class_incremental", train=36)[:2]
     with MACCounter() as counter:
         fit(strategy, stream)
     assert strategy.loop.cost.macs == pytest.approx(counter.macs, rel=0.01)

@@ -1,0 +1,72 @@
+"""Scores against cost, over budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cl_prompts.experiments.report.page import write_report
+from cl_prompts.experiments.results import costs
+from cl_prompts.experiments.results.groups import groups
+from cl_prompts.experiments.results.metrics import BYTES, COMPUTE, METRICS
+from cl_prompts.experiments.run_folder.runs import collect
+from tests.experiments.fake_runs import fake_run
+
+A_AUC = METRICS[False][0]
+#: (budget, spent, A_AUC) by strategy
+FOUND = {
+    "mvp": [(1.0, 0.9, 0.5), (4.0, 3.9, 0.8)],
+    "linear_probe": [(1.0, 0.7, 0.6), (4.0, 2.0, 0.7)],
+}
+
+
+@pytest.fixture
+def budgets(tmp_path: Path) -> Path:
+    for strategy, points in FOUND.items():
+        for number, (budget, spent, a_auc) in enumerate(points):
+            for seed in (1, 2):
+                fake_run(
+                    tmp_path,
+                    strategy,
+                    seed,
+                    time=f"20250101-00000{number}",
+                    settings={"plugins": {"budget": {"passes": budget}}},
+                    results={"a_auc": a_auc + 0.02 * seed - 0.03, "a_last": a_auc},
+                    budget={"spent": spent, "share": 1.0},
+                    memory={"samples": 0, "numbers": 0, "bytes": 100 * len(strategy)},
+                )
+    fake_run(tmp_path, "mvp", 1)  # without a budget
+    return tmp_path
+
+
+def test_budgets_divide_tables_which_one_chart_joins(budgets: Path) -> None:
+    parts = groups(collect([budgets]))
+    assert sorted(part.title for part in parts) == [
+        "digits (budget=1.0)",
+        "digits (budget=4.0)",
+        "digits (budget=unset)",
+    ]
+    (alike,) = costs.budgets_of(parts)
+    assert list(alike) == [1.0, 4.0]
+    bands = costs.against(COMPUTE, A_AUC, [*alike.values()])
+    assert bands["mvp"].x.tolist() == [0.9, 3.9]
+    assert bands["mvp"].middle.tolist() == pytest.approx([0.5, 0.8])
+    assert bands["mvp"].half.tolist() == pytest.approx([0.02 / 2**0.5] * 2)
+    assert costs.front(bands) == {"linear_probe": [0.7, 2.0], "mvp": [3.9]}
+    stored = costs.against(BYTES, A_AUC, [*alike.values()])
+    assert stored["mvp"].x.tolist() == [300, 300]
+
+
+@pytest.mark.usefixtures("pages")
+def test_the_report_says_who_leads_at_each_budget(budgets: Path) -> None:
+    page = write_report([budgets], figures="svg").read_text()
+    assert "At 1 F an image linear_probe leads (A_AUC 60.0 %)." in page
+    assert "At 4 F an image mvp leads (A_AUC 80.0 %)." in page
+    assert "On the Pareto front: linear_probe at 0.70 and 2.00 F, mvp at 3.90 F." in page
+    drawn = {file.stem for file in (budgets / "report_figures").iterdir()}
+    assert {
+        "digits-a-auc-against-f-an-image-training",
+        "digits-a-last-against-f-an-image-training",
+        "digits-a-last-against-bytes",
+    } <= drawn
