@@ -11,7 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
@@ -69,30 +69,30 @@ class Relabel(Undo):
     label: _Text
 
 
-class _Call(NamedTuple):
+class Call(NamedTuple):
     """A call: its method and path, what it does, and the schema of its JSON body."""
 
     method: str
     path: str
     name: str
     summary: str
-    body: type[_Body] | None = None
+    body: type[BaseModel] | None = None
     form: tuple[str, ...] = ()
 
 
 CALLS = (
-    _Call("POST", "/predict", "predict", "Label images", form=("image",)),
-    _Call("POST", "/learn", "learn", "Learn an image", Learn, ("image", "label", "key")),
-    _Call("POST", "/undo", "undo", "Undo a learned image", Undo),
-    _Call("POST", "/relabel", "relabel", "Change the label of a learned image", Relabel),
-    _Call("DELETE", "/class/{name}", "delete", "Forget a class"),
-    _Call("GET", "/queue", "queue", "Predicted images, the least certain first"),
-    _Call("GET", "/events", "events", "Learned images and undos, the newest first"),
-    _Call("GET", "/image/{sha256}", "image", "A stored image"),
-    _Call("GET", "/stats", "stats", "Classes, prequential accuracy and latency"),
-    _Call("GET", "/snapshot", "download", "The model as a zipped folder"),
-    _Call("GET", "/health", "health", "Whether the server lives"),
-    _Call("GET", "/openapi.json", "openapi", "This description"),
+    Call("POST", "/predict", "predict", "Label images", form=("image",)),
+    Call("POST", "/learn", "learn", "Learn an image", Learn, ("image", "label", "key")),
+    Call("POST", "/undo", "undo", "Undo a learned image", Undo),
+    Call("POST", "/relabel", "relabel", "Change the label of a learned image", Relabel),
+    Call("DELETE", "/class/{name}", "delete", "Forget a class"),
+    Call("GET", "/queue", "queue", "Predicted images, the least certain first"),
+    Call("GET", "/events", "events", "Learned images and undos, the newest first"),
+    Call("GET", "/image/{sha256}", "image", "A stored image"),
+    Call("GET", "/stats", "stats", "Classes, prequential accuracy and latency"),
+    Call("GET", "/snapshot", "download", "The model as a zipped folder"),
+    Call("GET", "/health", "health", "Whether the server lives"),
+    Call("GET", "/openapi.json", "openapi", "This description"),
 )
 
 
@@ -103,6 +103,8 @@ class Service:
         learner: the model.
         token: see :class:`~cl_prompts.serving.guard.Guard`.
     """
+
+    calls: ClassVar[tuple[Call, ...]] = CALLS
 
     def __init__(self, learner: Learner, token: str | None = None) -> None:
         self.learner = learner
@@ -117,7 +119,7 @@ class Service:
             name: deque(maxlen=_RECENT) for name in ("predict", "learn")
         }
         routes: list[Any] = [
-            Route(call.path, getattr(self, call.name), methods=[call.method]) for call in CALLS
+            Route(call.path, getattr(self, call.name), methods=[call.method]) for call in self.calls
         ]
         page = StaticFiles(directory=Path(__file__).parent / "page", html=True)
         handlers: dict[Any, Any] = {
@@ -249,7 +251,7 @@ class Service:
 
     def openapi(self, request: Request) -> Response:
         """Describe the calls."""
-        return JSONResponse(description())
+        return JSONResponse(description(self.calls))
 
     # ---------------------------------------------------------------------------------- helpers
 
@@ -261,10 +263,10 @@ class Service:
         return Stored(sha256, await asyncio.wrap_future(self.passes.submit(image)), content)
 
 
-def description() -> dict[str, Any]:
-    """Return the OpenAPI description of the calls."""
+def description(calls: tuple[Call, ...]) -> dict[str, Any]:
+    """Return the OpenAPI description of calls."""
     paths: dict[str, dict[str, Any]] = {}
-    for call in CALLS:
+    for call in calls:
         content: dict[str, Any] = {}
         if call.body is not None:
             content["application/json"] = {"schema": call.body.model_json_schema()}

@@ -13,6 +13,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained.model import Model
 from cl_prompts.experiments.trained.training import untrained
 from cl_prompts.serving.app import Service
+from cl_prompts.serving.label_studio import LabelStudio
 from cl_prompts.serving.learner import Learner
 
 
@@ -31,24 +32,34 @@ def new_model(folder: Path, backbone: str | None = None, weights: Path | None = 
     return Model.load(place)
 
 
-def serve(learner: Learner, host: str, port: int, token: str | None) -> None:
+def serve(
+    learner: Learner,
+    host: str,
+    port: int,
+    token: str | None,
+    label_studio: str | None = None,
+    reconcile: Path | None = None,
+) -> None:
     """Serve a model until Ctrl-C.
 
     Raises:
-        InputError: the port is in use.
+        InputError: the port is in use, or there is another fault of the command line.
     """
     try:
         listening = socket.create_server((host, port))
     except (OSError, OverflowError) as error:
         raise InputError(f"{host}:{port} cannot be used: {error}. Give another --port") from error
     with listening:
+        if label_studio is None:
+            service = Service(learner, token)
+        else:
+            service = LabelStudio(label_studio, reconcile, learner, token)
         card, classes = learner.base.card, learner.snapshot.classes
         print(f"{card.method}, {len(classes)} classes; journal: {learner.folder}")
         if learner.refusal is not None:
             print(f"predictions only: {learner.refusal}")
         print(f"open http://{host}:{listening.getsockname()[1]}; Ctrl-C ends", flush=True)
-        app = Service(learner, token).app
         config = uvicorn.Config(
-            app, log_level="warning", server_header=False, timeout_graceful_shutdown=5
+            service.app, log_level="warning", server_header=False, timeout_graceful_shutdown=5
         )
         uvicorn.Server(config).run(sockets=[listening])

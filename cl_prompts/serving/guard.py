@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hmac
 import re
+from contextlib import suppress
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -78,10 +80,20 @@ class Guard:
         if origin is not None and origin.partition("://")[2] != host:
             raise Refused(403, "requests of other web pages are refused")
         if self.token is not None and scope["path"] not in _OPEN:
-            given = found.get("authorization", "").removeprefix("Bearer ")
+            given = _token(found.get("authorization", ""))
             # Constant time: the answer does not tell how much of a guess is right.
             if not hmac.compare_digest(given.encode(), self.token.encode()):
                 raise Refused(401, "the token is missing or wrong: send Authorization: Bearer")
+
+
+def _token(header: str) -> str:
+    """Return the token of a header: a bearer, or the password of Label Studio's Basic."""
+    kind, _, given = header.partition(" ")
+    if kind != "Basic":
+        return header.removeprefix("Bearer ")
+    with suppress(ValueError):
+        return base64.b64decode(given).decode().partition(":")[2]
+    return ""
 
 
 def refusal(error: Exception, status: int = 422) -> JSONResponse:

@@ -289,7 +289,9 @@ class Learner:
         changes = [Event("undo", found[0].sha256, found[0].label, seq)]
         if label is not None:
             label = checked_label(label, self.live.classes)
-            changes.append(found[0]._replace(label=label, key=None, seq=None))
+            # A key names one event: that of a relabelled image still begins with the first.
+            key = found[0].key and f"{found[0].key} {seq}"
+            changes.append(found[0]._replace(label=label, key=key, seq=None))
         event = self._commit(*changes)
         return lambda: self._learned(event, began)
 

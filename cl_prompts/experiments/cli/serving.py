@@ -19,6 +19,8 @@ def serve(
     no_images: bool = False,
     data_dir: Path | None = None,
     export: Path | None = None,
+    label_studio: str | None = None,
+    reconcile: Path | None = None,
     backbone: str | None = None,
     weights: Path | None = None,
 ) -> None:
@@ -32,6 +34,8 @@ def serve(
         no_images: do not store images, only their features.
         data_dir: folder of the journal (default: models/NAME.live).
         export: write the model as it is now to this folder, and do not serve.
+        label_studio: origin of a Label Studio whose annotations are learned.
+        reconcile: export of its project (JSON), from which missed annotations are learned.
         backbone: of a new model (default: a small ViT for photos).
         weights: file of the backbone's weights (default: from the hub).
     """
@@ -39,6 +43,8 @@ def serve(
         raise InputError("give either a model, such as latest, or --new NAME")
     if host not in ("127.0.0.1", "localhost") and not token:
         raise InputError(f"{host} is open to other machines: give --token too")
+    if reconcile and not label_studio:
+        raise InputError("--reconcile needs --label-studio URL")
     try:
         from cl_prompts.experiments.trained.model import Model
         from cl_prompts.serving import command
@@ -55,4 +61,4 @@ def serve(
             made.save(export)
             print(f"{export}: {made}")
         else:
-            command.serve(learner, host, port, token)
+            command.serve(learner, host, port, token, label_studio, reconcile)

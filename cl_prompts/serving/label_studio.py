@@ -1,0 +1,280 @@
+"""Label Studio's calls on a serving model: it pre-labels, and learns what is annotated."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import secrets
+import sys
+import threading
+import time
+from http import client
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urljoin, urlsplit
+from xml.etree import ElementTree
+
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from cl_prompts.errors import InputError
+from cl_prompts.serving.app import CALLS, Call, Service
+from cl_prompts.serving.journal import Event, Stored
+from cl_prompts.serving.snapshot import Refused
+from cl_prompts.serving.uploads import MOST_BYTES, prepared
+
+_KEY = "LABEL_STUDIO_API_KEY"
+_TIMEOUT = 10  # seconds
+_ACCESS = 60  # seconds in which the access of a personal token is used; Label Studio grants 300
+_JSON = {"Content-Type": "application/json"}
+
+
+class _Annotation(BaseModel):
+    id: int
+    result: list[dict[str, Any]] = []
+    was_cancelled: bool = False
+
+
+class _Task(BaseModel):
+    id: int
+    project: int = 0
+    data: dict[str, Any] = {}
+    annotations: list[_Annotation] = []
+
+
+class Message(BaseModel):
+    """Body of a call of Label Studio; it has some of these fields."""
+
+    action: str = ""
+    access_token: str = ""
+    label_config: str = ""
+    project: Any = None
+    task: _Task | list[_Task] = []
+    annotation: _Annotation | list[_Annotation] = []
+    tasks: list[_Task] = []
+    annotations: list[_Annotation] = []
+
+
+def interface(config: str) -> tuple[str, str, str, list[str]]:
+    """Return names of choices and of their image, the field of tasks that has it, and the choices.
+
+    Raises:
+        Refused: it is not XML, or has no choices of an image.
+
+    Example:
+        >>> interface('<View><Image name="i" value="$photo"/>'
+        ...     '<Choices name="c" toName="i"><Choice value="cat"/></Choices></View>')
+        ('c', 'i', 'photo', ['cat'])
+    """
+    try:
+        root = ElementTree.fromstring(config)
+    except ElementTree.ParseError as error:
+        raise Refused(422, f"the labelling interface is not XML: {error}") from error
+    images = {one.get("name"): one.get("value", "") for one in root.iter("Image")}
+    for control in root.iter("Choices"):
+        to = control.get("toName", "")
+        if to in images:
+            choices = [one.get("alias", one.get("value", "")) for one in control.iter("Choice")]
+            return control.get("name", ""), to, images[to].removeprefix("$"), choices
+    raise Refused(422, "the labelling interface has no Choices of an Image")
+
+
+class Remote:
+    """Label Studio: requests to its origin alone, which follow no redirect.
+
+    Args:
+        origin: such as ``http://localhost:8080``.
+
+    Example:
+        >>> Remote("http://localhost:8080/").origin
+        'http://localhost:8080'
+    """
+
+    def __init__(self, origin: str) -> None:
+        if not re.fullmatch(r"https?://[^/?#@\\\s]+/?", origin):
+            raise InputError(f"{origin} is not an origin such as http://localhost:8080")
+        self.origin, self.token = origin.rstrip("/"), os.environ.get(_KEY, "")
+        self._access, self._until = "", 0.0
+
+    def image(self, address: Any) -> bytes:
+        """Fetch an image that a task names.
+
+        Raises:
+            Refused: it is elsewhere, missing or too large; 502: no image can be fetched.
+        """
+        url = urlsplit(urljoin(self.origin, str(address)))
+        if f"{url.scheme}://{url.netloc}" != self.origin or not url.path.startswith("/data/"):
+            raise Refused(422, f"{address} is not an image below {self.origin}/data/")
+        return self.get(f"{url.path}?{url.query}")
+
+    def get(self, path: str) -> bytes:
+        """Fetch a path as the owner of the token."""
+        if self.token.count(".") != 2:  # a legacy one
+            return self._call(path, f"Token {self.token}")
+        if time.monotonic() > self._until:
+            sent = json.dumps({"refresh": self.token})
+            self._access = json.loads(self._call("/api/token/refresh/", "", sent))["access"]
+            self._until = time.monotonic() + _ACCESS
+        return self._call(path, f"Bearer {self._access}")
+
+    def _call(self, path: str, authorization: str, body: str | None = None) -> bytes:
+        scheme, _, host = self.origin.partition("://")
+        kind = client.HTTPSConnection if scheme == "https" else client.HTTPConnection
+        connection = kind(host, timeout=_TIMEOUT)
+        headers = {"Authorization": authorization} if body is None else _JSON
+        try:
+            method, path = "GET" if body is None else "POST", quote(path, safe="/?=&%+")
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read(MOST_BYTES + 1)
+        except (OSError, client.HTTPException) as error:
+            raise Refused(502, f"{self.origin} does not answer: {error}") from error
+        finally:
+            connection.close()
+        if answer.status in (401, 403):
+            raise Refused(502, f"{self.origin} denies access: set {_KEY} to your access token")
+        if answer.status != 200 or len(content) > MOST_BYTES:
+            raise Refused(404, f"{path}: status {answer.status}, {len(content)} bytes")
+        return content
+
+
+class LabelStudio(Service):
+    """HTTP calls on a learner, with those of Label Studio.
+
+    Args:
+        origin: of Label Studio.
+        export: of a project, as JSON: annotations that were missed are learned or undone.
+        service: see :class:`~cl_prompts.serving.app.Service`.
+
+    Raises:
+        InputError: not an origin, or not an export.
+    """
+
+    calls = (
+        *CALLS,
+        Call("POST", "/setup", "setup", "Connect a project of Label Studio", Message),
+        Call("POST", "/webhook", "webhook", "Learn and undo its annotations", Message),
+        Call("GET", "/versions", "versions", "Version that predicts"),
+    )
+
+    def __init__(self, origin: str, export: Path | None, *service: Any) -> None:
+        super().__init__(*service)
+        self.remote = Remote(origin)
+        self.messages: queue.Queue[Message] = queue.Queue()
+        if export is not None:
+            try:
+                given = {"action": "RECONCILE", "tasks": json.loads(export.read_bytes())}
+                self.messages.put(Message.model_validate(given))
+            except (OSError, ValueError) as error:
+                raise InputError(f"{export} is not an export of Label Studio as JSON") from error
+        threading.Thread(target=self._work, name="label-studio", daemon=True).start()
+
+    async def setup(self, request: Request) -> Response:
+        """Take the token of the project's owner, if the user gave none."""
+        given = Message.model_validate_json(await request.body())
+        self.remote.token = self.remote.token or given.access_token
+        return JSONResponse({"model_version": str(self.learner.snapshot.version)})
+
+    def versions(self, request: Request) -> Response:
+        """Return the version that predicts."""
+        return JSONResponse({"versions": [str(self.learner.snapshot.version)]})
+
+    async def webhook(self, request: Request) -> Response:
+        """Queue what happened: Label Studio waits for an answer, but only for a second."""
+        self.messages.put(Message.model_validate_json(await request.body()))
+        return JSONResponse({"waiting": self.messages.qsize()})
+
+    async def predict(self, request: Request) -> Response:
+        """Label images, or tasks of Label Studio."""
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            return await super().predict(request)
+        given = Message.model_validate_json(await request.body())
+        with self.passes.place():
+            return JSONResponse({"results": await run_in_threadpool(self._results, given)})
+
+    def _results(self, given: Message) -> list[dict[str, Any]]:
+        """Return one prediction for each task, as Label Studio expects, perhaps an empty one."""
+        name, to, field, choices = interface(given.label_config)
+        results = []
+        for task in given.tasks:
+            made = {"label": None, "probability": 0.0, "version": self.learner.snapshot.version}
+            try:
+                made = self.learner.predicted(self._image(task, field), secrets.token_hex(8))
+            except Refused as error:
+                _say(f"task {task.id}", error)
+                if error.status == 502:
+                    raise
+            value = {"choices": [made["label"]]}
+            label = {"from_name": name, "to_name": to, "type": "choices", "value": value}
+            about = {"score": made["probability"], "model_version": str(made["version"])}
+            results.append({"result": [label] if made["label"] in choices else [], **about})
+        return results
+
+    def _image(self, task: _Task, field: str) -> Stored:
+        content = self.remote.image(task.data.get(field))
+        sha256, image = prepared(content, self.learner.base.card)
+        return Stored(sha256, self.passes.submit(image).result(), content)
+
+    # -------------------------------------------------------------------------------- annotations
+
+    def _work(self) -> None:
+        while True:
+            given = self.messages.get()
+            try:
+                self._heard(given)
+            except Exception as error:  # the next one follows
+                _say(given.action, error)
+            self.messages.task_done()
+
+    def _heard(self, given: Message) -> None:
+        pairs, gone = list(zip(_all(given.task), _all(given.annotation), strict=True)), set()
+        if given.action == "RECONCILE":
+            project = given.tasks[0].project
+            given.project = json.loads(self.remote.get(f"/api/projects/{project}/"))
+            pairs = [(task, annotation) for task in given.tasks for annotation in task.annotations]
+            gone = {str(event.key).split()[1] for event in self._live(f"p{project}")}
+            gone -= {f"a{annotation.id}" for _, annotation in pairs}
+        elif given.action in ("ANNOTATIONS_DELETED", "TASKS_DELETED"):
+            gone = {f"a{x.id}" for x in given.annotations} | {f"t{x.id}" for x in given.tasks}
+        self._undo(*gone)
+        for pair in pairs:
+            self._follow(*pair, given.project["label_config"])
+
+    def _follow(self, task: _Task, annotation: _Annotation, config: str) -> None:
+        """Learn, relabel or undo, so that the model has the label of an annotation."""
+        own, _, field, _ = interface(config)
+        found = [x["value"]["choices"] for x in annotation.result if x.get("from_name") == own]
+        labels = [] if annotation.was_cancelled or not found else found[0]
+        name = f"a{annotation.id}"
+        live = self._live(name)
+        try:
+            if len(labels) != 1:
+                self._undo(name)
+            elif not live:
+                number = len(self.learner.journal.events("key LIKE ?", f"label-studio {name} %"))
+                key = f"label-studio {name} t{task.id} p{task.project} {number}"
+                self.learner.learn(self._image(task, field), labels[0], key).result()
+            elif live[0].label != labels[0]:
+                self.learner.relabel(live[0].seq or 0, labels[0]).result()
+        except InputError as error:
+            _say(f"annotation {annotation.id}", error)
+
+    def _live(self, part: str) -> list[Event]:
+        """Return learned images of an annotation (a17), a task (t5) or a project (p1)."""
+        return self.learner.journal.learned("key LIKE ?", f"label-studio% {part} %")
+
+    def _undo(self, *parts: str) -> None:
+        for event in (event for part in parts for event in self._live(part)):
+            self.learner.undo(event.seq or 0).result()
+
+
+def _all(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else [given]
+
+
+def _say(what: str, error: Exception) -> None:
+    print(f"Label Studio, {what}: {error}", file=sys.stderr, flush=True)
