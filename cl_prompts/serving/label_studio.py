@@ -13,7 +13,7 @@ import time
 from http import client
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 from xml.etree import ElementTree
 
 from pydantic import BaseModel
@@ -109,7 +109,7 @@ class Remote:
         url = urlsplit(urljoin(self.origin, str(address)))
         if f"{url.scheme}://{url.netloc}" != self.origin or not url.path.startswith("/data/"):
             raise Refused(422, f"{address} is not an image below {self.origin}/data/")
-        return self.get(f"{url.path}?{url.query}")
+        return self.get(urlunsplit(("", "", url.path, url.query, "")))
 
     def get(self, path: str) -> bytes:
         """Fetch a path as the owner of the token."""
