@@ -6,10 +6,9 @@ import json
 import os
 import queue
 import re
-import secrets
-import sys
 import threading
 import time
+from collections.abc import Callable
 from http import client
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,6 @@ from cl_prompts.serving.uploads import MOST_BYTES, prepared
 _KEY = "LABEL_STUDIO_API_KEY"
 _TIMEOUT = 10  # seconds
 _ACCESS = 60  # seconds in which the access of a personal token is used; Label Studio grants 300
-_JSON = {"Content-Type": "application/json"}
 
 
 class _Annotation(BaseModel):
@@ -59,8 +57,8 @@ class Message(BaseModel):
     annotations: list[_Annotation] = []
 
 
-def interface(config: str) -> tuple[str, str, str, list[str]]:
-    """Return names of choices and of their image, the field of tasks that has it, and the choices.
+def interface(config: str) -> tuple[str, list[str], dict[str, Any]]:
+    """Return the field of tasks that has the image, the choices, and a result without a value.
 
     Raises:
         Refused: it is not XML, or has no choices of an image.
@@ -68,7 +66,7 @@ def interface(config: str) -> tuple[str, str, str, list[str]]:
     Example:
         >>> interface('<View><Image name="i" value="$photo"/>'
         ...     '<Choices name="c" toName="i"><Choice value="cat"/></Choices></View>')
-        ('c', 'i', 'photo', ['cat'])
+        ('photo', ['cat'], {'from_name': 'c', 'to_name': 'i', 'type': 'choices'})
     """
     try:
         root = ElementTree.fromstring(config)
@@ -76,10 +74,11 @@ def interface(config: str) -> tuple[str, str, str, list[str]]:
         raise Refused(422, f"the labelling interface is not XML: {error}") from error
     images = {one.get("name"): one.get("value", "") for one in root.iter("Image")}
     for control in root.iter("Choices"):
-        to = control.get("toName", "")
+        name, to = control.get("name"), control.get("toName")
         if to in images:
             choices = [one.get("alias", one.get("value", "")) for one in control.iter("Choice")]
-            return control.get("name", ""), to, images[to].removeprefix("$"), choices
+            label = {"from_name": name, "to_name": to, "type": "choices"}
+            return images[to].removeprefix("$"), choices, label
     raise Refused(422, "the labelling interface has no Choices of an Image")
 
 
@@ -125,10 +124,9 @@ class Remote:
         scheme, _, host = self.origin.partition("://")
         kind = client.HTTPSConnection if scheme == "https" else client.HTTPConnection
         connection = kind(host, timeout=_TIMEOUT)
-        headers = {"Authorization": authorization} if body is None else _JSON
+        headers = {"Authorization": authorization, "Content-Type": "application/json"}
         try:
-            method, path = "GET" if body is None else "POST", quote(path, safe="/?=&%+")
-            connection.request(method, path, body, headers)
+            connection.request("POST" if body else "GET", quote(path, safe="/?=&%+"), body, headers)
             answer = connection.getresponse()
             content = answer.read(MOST_BYTES + 1)
         except (OSError, client.HTTPException) as error:
@@ -167,8 +165,8 @@ class LabelStudio(Service):
         self.messages: queue.Queue[Message] = queue.Queue()
         if export is not None:
             try:
-                given = {"action": "RECONCILE", "tasks": json.loads(export.read_bytes())}
-                self.messages.put(Message.model_validate(given))
+                given = b'{"action": "RECONCILE", "tasks": %s}' % export.read_bytes()
+                self.messages.put(Message.model_validate_json(given))
             except (OSError, ValueError) as error:
                 raise InputError(f"{export} is not an export of Label Studio as JSON") from error
         threading.Thread(target=self._work, name="label-studio", daemon=True).start()
@@ -198,20 +196,19 @@ class LabelStudio(Service):
 
     def _results(self, given: Message) -> list[dict[str, Any]]:
         """Return one prediction for each task, as Label Studio expects, perhaps an empty one."""
-        name, to, field, choices = interface(given.label_config)
+        field, choices, label = interface(given.label_config)
         results = []
         for task in given.tasks:
             made = {"label": None, "probability": 0.0, "version": self.learner.snapshot.version}
             try:
-                made = self.learner.predicted(self._image(task, field), secrets.token_hex(8))
+                made = self.learner.predicted(self._image(task, field), f"label-studio t{task.id}")
             except Refused as error:
-                _say(f"task {task.id}", error)
+                print(f"Label Studio, task {task.id}: {error}", flush=True)
                 if error.status == 502:
                     raise
-            value = {"choices": [made["label"]]}
-            label = {"from_name": name, "to_name": to, "type": "choices", "value": value}
+            found = [{**label, "value": {"choices": [made["label"]]}}]
             about = {"score": made["probability"], "model_version": str(made["version"])}
-            results.append({"result": [label] if made["label"] in choices else [], **about})
+            results.append({"result": found if made["label"] in choices else [], **about})
         return results
 
     def _image(self, task: _Task, field: str) -> Stored:
@@ -224,10 +221,7 @@ class LabelStudio(Service):
     def _work(self) -> None:
         while True:
             given = self.messages.get()
-            try:
-                self._heard(given)
-            except Exception as error:  # the next one follows
-                _say(given.action, error)
+            _attempt(given.action, self._heard, given)
             self.messages.task_done()
 
     def _heard(self, given: Message) -> None:
@@ -241,27 +235,23 @@ class LabelStudio(Service):
         elif given.action in ("ANNOTATIONS_DELETED", "TASKS_DELETED"):
             gone = {f"a{x.id}" for x in given.annotations} | {f"t{x.id}" for x in given.tasks}
         self._undo(*gone)
-        for pair in pairs:
-            self._follow(*pair, given.project["label_config"])
+        for task, one in pairs:
+            _attempt(f"annotation {one.id}", self._follow, given.project["label_config"], task, one)
 
-    def _follow(self, task: _Task, annotation: _Annotation, config: str) -> None:
+    def _follow(self, config: str, task: _Task, annotation: _Annotation) -> None:
         """Learn, relabel or undo, so that the model has the label of an annotation."""
-        own, _, field, _ = interface(config)
-        found = [x["value"]["choices"] for x in annotation.result if x.get("from_name") == own]
-        labels = [] if annotation.was_cancelled or not found else found[0]
+        field, _, own = interface(config)
+        found = [x for x in annotation.result if x.get("from_name") == own["from_name"]]
+        labels = found[0]["value"]["choices"] if found and not annotation.was_cancelled else []
         name = f"a{annotation.id}"
         live = self._live(name)
-        try:
-            if len(labels) != 1:
-                self._undo(name)
-            elif not live:
-                number = len(self.learner.journal.events("key LIKE ?", f"label-studio {name} %"))
-                key = f"label-studio {name} t{task.id} p{task.project} {number}"
-                self.learner.learn(self._image(task, field), labels[0], key).result()
-            elif live[0].label != labels[0]:
-                self.learner.relabel(live[0].seq or 0, labels[0]).result()
-        except InputError as error:
-            _say(f"annotation {annotation.id}", error)
+        if len(labels) != 1:
+            self._undo(name)
+        elif not live:
+            key = f"label-studio {name} t{task.id} p{task.project} {self.learner.journal.last}"
+            self.learner.learn(self._image(task, field), labels[0], key).result()
+        elif live[0].label != labels[0]:
+            self.learner.relabel(live[0].seq or 0, labels[0]).result()
 
     def _live(self, part: str) -> list[Event]:
         """Return learned images of an annotation (a17), a task (t5) or a project (p1)."""
@@ -276,5 +266,8 @@ def _all(given: Any) -> list[Any]:
     return given if isinstance(given, list) else [given]
 
 
-def _say(what: str, error: Exception) -> None:
-    print(f"Label Studio, {what}: {error}", file=sys.stderr, flush=True)
+def _attempt(what: str, change: Callable[..., None], *given: Any) -> None:
+    try:
+        change(*given)
+    except Exception as error:  # the next one follows
+        print(f"Label Studio, {what}: {error}", flush=True)

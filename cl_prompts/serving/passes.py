@@ -37,8 +37,7 @@ class Passes:
         self.encode = encode
         self.batches = 0
         """Forward passes so far."""
-        self._places = 0
-        self._count = threading.Lock()
+        self._places = 0  # the event loop alone changes it
         self._queue: queue.SimpleQueue[tuple[Tensor, Future[Tensor]]] = queue.SimpleQueue()
         threading.Thread(target=self._work, name="passes", daemon=True).start()
 
@@ -49,15 +48,13 @@ class Passes:
         Raises:
             Refused: too many are.
         """
-        with self._count:
-            if self._places >= WAITING:
-                raise Refused(503, "too many requests wait: try again in a second")
-            self._places += 1
+        if self._places >= WAITING:
+            raise Refused(503, "too many requests wait: try again in a second")
+        self._places += 1
         try:
             yield
         finally:
-            with self._count:
-                self._places -= 1
+            self._places -= 1
 
     def submit(self, image: Tensor) -> Future[Tensor]:
         """Encode one image (3, size, size), as soon as the worker is free."""

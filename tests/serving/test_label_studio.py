@@ -6,7 +6,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ pytest.importorskip("httpx")
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli.serving import serve
-from cl_prompts.serving import label_studio
-from cl_prompts.serving.label_studio import LabelStudio, Remote
+from cl_prompts.serving.label_studio import MOST_BYTES, LabelStudio, Remote
 from cl_prompts.serving.learner import Learner
 from tests.experiments.trained.models import blank
 from tests.serving.sessions import close
@@ -33,76 +32,63 @@ CONFIG = (
     '<Choice value="green"/><Choice alias="blue" value="Blue"/></Choices></View>'
 )
 PROJECT = {"id": 1, "title": "photos", "label_config": CONFIG, "is_published": False}
-
-
-class Fake(ThreadingHTTPServer):
-    """Label Studio with images; it notes the paths and the tokens of requests."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answers)
-        self.origin = f"http://127.0.0.1:{self.server_port}"
-        self.seen: list[tuple[str, str | None]] = []
-        self.files = {f"/data/upload/1/{n}.png": png(n, n % 3) for n in range(30)}
-        self.files["/data/local-files/?d=a%20b.png"] = png(90)
-        self.files["/data/upload/1/large"] = b"x" * (label_studio.MOST_BYTES + 1)
-        self.files["/data/upload/1/broken"] = png(0)[:150]
-        self.files["/api/projects/1/"] = json.dumps(PROJECT).encode()
-        self.elsewhere = ""
+FILES = {
+    **{f"/data/upload/1/{n}.png": png(n, n % 3) for n in range(30)},
+    "/data/local-files/?d=a%20b.png": png(90),
+    "/data/upload/1/large": b"x" * (MOST_BYTES + 1),
+    "/data/upload/1/broken": png(0)[:150],
+    "/api/projects/1/": json.dumps(PROJECT).encode(),
+    "/api/token/refresh/": b'{"access": "short"}',
+}
 
 
 class Answers(BaseHTTPRequestHandler):
     server: Any
 
     def do_GET(self) -> None:
-        given = self.headers.get("Authorization")
-        self.server.seen.append((self.path, given))
-        content = self.server.files.get(self.path, b"")
-        status = 200 if content else 404
-        if given not in ("Token legacy", "Bearer short"):
+        given = self.headers["Authorization"]
+        self.server.seen.append(given or self.path)
+        status = 200 if self.path in FILES else 404
+        if self.command == "GET" and given not in ("Token legacy", "Bearer short"):
             status = 401
-        elif self.path == "/data/moved":
-            status = 302
-        self.send_response(status)
+        self.send_response(302 if self.path == "/data/moved" else status)
         self.send_header("Location", f"{self.server.elsewhere}/data/upload/1/0.png")
         self.end_headers()
-        self.wfile.write(content)
+        self.wfile.write(FILES.get(self.path, b""))
 
-    def do_POST(self) -> None:
-        sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.seen.append((self.path, sent["refresh"]))
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(b'{"access": "short"}')
+    do_POST = do_GET
 
     def log_message(self, *_: Any) -> None: ...
 
 
+@contextmanager
+def fake(elsewhere: str = "") -> Iterator[Any]:
+    """Serve what Label Studio does, and note the tokens that it is sent."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        server.seen, server.elsewhere = [], elsewhere  # type: ignore[attr-defined]
+        server.origin = f"http://127.0.0.1:{server.server_port}"  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
 @pytest.fixture
-def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "legacy")
-    with Fake() as fake:
-        threading.Thread(target=fake.serve_forever, daemon=True).start()
-        yield fake
-        fake.shutdown()
-
-
-@pytest.fixture
-def client(remote: Fake, tmp_path: Path) -> Iterator[Client]:
-    with closing(Learner(blank("slda"), tmp_path / "live")) as learner:
-        yield Client(LabelStudio(remote.origin, None, learner, None))
+    with closing(Learner(blank("slda"), tmp_path / "live")) as learner, fake() as remote:
+        yield Client(LabelStudio(remote.origin, None, learner))
 
 
 def task(number: int, image: Any = None) -> dict[str, Any]:
     image = f"/data/upload/1/{number}.png" if image is None else image
-    own = {"id": number, "project": 1, "data": {"photo": image}, "meta": {}, "is_labeled": True}
-    return {**own, "created_at": "2026-03-02T19:21:04.760812Z", "file_upload": 1, "overlap": 1}
+    return {"id": number, "project": 1, "data": {"photo": image}, "meta": {}, "file_upload": 1}
 
 
-def annotation(number: int, *labels: str, task: int = 0, **more: Any) -> dict[str, Any]:
+def annotation(task: int, *labels: str, **more: Any) -> dict[str, Any]:
     value = {"choices": list(labels)}
     result = [{"from_name": "kind", "to_name": "image", "type": "choices", "value": value}]
-    own = {"id": number, "result": result if labels else [], "was_cancelled": False, "task": task}
-    return {**own, "project": 1, "updated_at": "2026-03-02T19:22:20.747389Z", **more}
+    own = {"id": 100 + task, "result": result if labels else [], "was_cancelled": False}
+    return {**own, "task": task, "project": 1, "last_action": None, **more}
 
 
 def send(client: Client, action: str, **more: Any) -> None:
@@ -113,17 +99,15 @@ def send(client: Client, action: str, **more: Any) -> None:
 
 
 def changed(client: Client, action: str, number: int, *labels: str, **more: Any) -> None:
-    """Send an event of annotation 100 + number of a task."""
-    given = annotation(100 + number, *labels, task=number, **more)
-    send(client, f"ANNOTATION_{action}", annotation=given, task=task(number))
+    made = annotation(number, *labels, **more)
+    send(client, f"ANNOTATION_{action}", annotation=made, task=task(number))
 
 
 def images(client: Client) -> dict[str, str]:
-    """The image of each event that is not undone, and its label."""
     return {event.sha256: event.label for event in client.service.learner.journal.learned()}
 
 
-def test_the_model_follows_the_annotations(client: Client, remote: Fake, tmp_path: Path) -> None:
+def test_the_model_follows_the_annotations(client: Client, tmp_path: Path) -> None:
     for number in range(12):
         changed(client, "CREATED", number, COLOURS[number % 3])
     changed(client, "CREATED", 13, "red", was_cancelled=True)
@@ -137,139 +121,114 @@ def test_the_model_follows_the_annotations(client: Client, remote: Fake, tmp_pat
     changed(client, "UPDATED", 3)
     send(client, "ANNOTATIONS_DELETED", annotations=[{"id": 104}, {"id": 199}])
     send(client, "TASKS_DELETED", tasks=[{"id": 5}, {"id": 10}])
-    many = [annotation(120 + n, COLOURS[n % 3], task=20 + n) for n in range(3)]
+    # The second image is missing.
+    many = [annotation(20 + n, COLOURS[n]) for n in range(3)]
     tasks = [task(20), task(21, "/data/upload/1/none.png"), task(22)]
     send(client, "ANNOTATIONS_CREATED", annotation=many, task=tasks)
-    # An undo on the page is followed by the next update; a label of the page is undone too.
-    learner = client.service.learner
-    (event,) = learner.journal.learned("key LIKE ?", "label-studio a100 %")
-    learner.relabel(event.seq, "blue").result()
+    # The page changed a label.
+    (event,) = client.service.learner.journal.learned("key LIKE ?", "label-studio a100 %")
+    client.service.learner.relabel(event.seq, "blue").result()
     send(client, "ANNOTATIONS_DELETED", annotations=[{"id": 100}])
-    for action in ("TASKS_CREATED", "PROJECT_UPDATED", "START_TRAINING"):
-        send(client, action, tasks=[task(25)] * (action == "TASKS_CREATED"))
+    send(client, "TASKS_CREATED", tasks=[task(25)])
+    send(client, "START_TRAINING")
     with closing(Learner(blank("slda"), tmp_path / "one")) as other:
-        one = Client(LabelStudio(remote.origin, None, other, None))
-        # 21 - 1 of 22 is blue.
-        for number in (1, 2, 6, 7, 8, 9, 11, 20, 22):
-            label = COLOURS[(number - 20) % 3 if number >= 20 else number % 3]
+        one = Client(LabelStudio("http://localhost", None, other))
+        left = [(n, COLOURS[n % 3]) for n in (1, 2, 6, 7, 8, 9, 11)] + [(20, "red"), (22, "blue")]
+        for number, label in left:
             one.learn(png(number, number % 3), label)
         assert images(client) == images(one)
-        live = [
-            x.live.sums.with_classes(COLOURS).network.head.state_dict() for x in (learner, other)
-        ]
-    close(*live)
+        both = [each.service.learner.live.sums.with_classes(COLOURS) for each in (client, one)]
+        close(*(sums.network.head.state_dict() for sums in both))
 
 
 def test_each_task_gets_one_prediction(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
-    connected = {"project": "1.1796239263", "schema": CONFIG, "access_token": "ab", "hostname": "x"}
-    assert client.post("/setup", json=connected).json() == {"model_version": "0"}
-    asked = {"project": "1.1796239263", "label_config": CONFIG, "params": {"context": None}}
     for number in range(6):
         changed(client, "CREATED", number, COLOURS[number % 3])
+    asked = {"project": "1.1796239263", "label_config": CONFIG, "params": {"context": None}}
     some = [task(1), task(2), task(3, "/data/upload/1/broken"), task(4, 7), task(7)]
     results = client.post("/predict", json={"tasks": some, **asked}).json()["results"]
     labels = [one["result"][0]["value"]["choices"][0] if one["result"] else "" for one in results]
     assert labels == ["green", "blue", "", "", "green"]
-    assert {one["model_version"] for one in results} == {"6"}
-    assert results[0]["result"][0] == annotation(0, "green")["result"][0]
+    assert [one["model_version"] for one in results] == ["6"] * 5
+    assert results[0]["result"] == annotation(0, "green")["result"]
     assert 0.3 < results[0]["score"] <= 1 == 1 + results[2]["score"]
     assert client.get("/versions").json() == {"versions": ["6"]}
-    told = capsys.readouterr().err
+    told = capsys.readouterr().out
     assert "task 3: the image is damaged" in told
     assert "task 4: 7 is not an image below http://127.0.0.1" in told
-    # A class that the project does not have is not pre-labelled.
-    few = {**asked, "label_config": CONFIG.replace("green", "yellow")}
-    (one,) = client.post("/predict", json={"tasks": [task(1)], **few}).json()["results"]
-    assert one["result"] == []
+    # The project does not have the class.
+    few = {"tasks": [task(1)], "label_config": CONFIG.replace("green", "yellow")}
+    assert client.post("/predict", json=few).json()["results"][0]["result"] == []
     assert client.predict(png(1, 1)).json()["predictions"][0]["label"] == "green"
     for config in ("<View>", "<View/>"):
         wrong = client.post("/predict", json={"tasks": [], "label_config": config})
         assert (wrong.status_code, "labelling interface" in wrong.text) == (422, True)
 
 
-def test_images_of_the_exact_origin_alone_are_fetched(client: Client, remote: Fake) -> None:
-    own = client.service.remote
-    assert own.image("/data/local-files/?d=a%20b.png") == png(90)
-    assert own.image(f"{remote.origin}/data/upload/1/1.png") == png(1, 1)
-    with Fake() as other:
-        threading.Thread(target=other.serve_forever, daemon=True).start()
-        remote.elsewhere = other.origin
-        host = remote.origin.removeprefix("http://")
-        before = len(remote.seen)
-        for address in (
-            f"{other.origin}/data/upload/1/0.png",
-            f"//{other.origin.removeprefix('http://')}/data/upload/1/0.png",
-            f"http://{host}@{other.origin.removeprefix('http://')}/data/upload/1/0.png",
-            f"https://{host}/data/upload/1/0.png",
-            f"http://{host}.evil.example.org/data/upload/1/0.png",
-            "file:///data/upload/1/0.png",
-            "/data/../api/projects/1/",
-            "/api/projects/1/",
-            "s3://data/0.png",
-            None,
-        ):
+def test_images_of_the_exact_origin_alone_are_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "legacy")
+    with fake() as other, fake(other.origin) as own:
+        remote, host = Remote(own.origin), own.origin.removeprefix("http://")
+        there = other.origin.removeprefix("http://")
+        assert remote.image("/data/local-files/?d=a%20b.png") == png(90)
+        assert remote.image(f"{own.origin}/data/upload/1/1.png") == png(1, 1)
+        for start in (f"http://{there}", f"//{there}", f"http://{host}@{there}", f"https://{host}"):
             with pytest.raises(InputError, match="is not an image below"):
-                own.image(address)
-        assert len(remote.seen) == before
+                remote.image(f"{start}/data/upload/1/0.png")
+        for address in ("file:///data/a.png", "/data/../api/projects/1/", "/api/projects/1/", None):
+            with pytest.raises(InputError, match="is not an image below"):
+                remote.image(address)
+        assert len(own.seen) == 2
         for path, said in (("/data/moved", "status 302"), ("/data/upload/1/large", "10485761")):
             with pytest.raises(InputError, match=said):
-                own.image(path)
+                remote.image(path)
         assert other.seen == []
-        other.shutdown()
 
 
-def test_tokens(remote: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "a.personal.one")
-    personal = Remote(remote.origin + "/")
-    for number in range(2):
-        personal.image(f"/data/upload/1/{number}.png")
-    tokens = [token for _, token in remote.seen]
-    assert tokens == ["a.personal.one", "Bearer short", "Bearer short"]
-    monkeypatch.delenv("LABEL_STUDIO_API_KEY")
-    with closing(Learner(blank("slda"), tmp_path)) as learner:
+def test_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Learner(blank("slda"), tmp_path)) as learner, fake() as remote:
+        monkeypatch.setenv("LABEL_STUDIO_API_KEY", "a.personal.one")
+        personal = Remote(remote.origin + "/")
+        for number in range(2):
+            personal.image(f"/data/upload/1/{number}.png")
+        assert remote.seen == ["/api/token/refresh/", "Bearer short", "Bearer short"]
+        monkeypatch.delenv("LABEL_STUDIO_API_KEY")
         client = Client(LabelStudio(remote.origin, None, learner, "pass:word"))
         asked = {"tasks": [task(1)], "label_config": CONFIG}
-        basic = {"Authorization": "Basic " + base64.b64encode(b"any:pass:word").decode()}
-        # Label Studio sends no password with events: the user adds a header.
-        for headers in ({}, {"Authorization": "Basic !"}, {"Authorization": "Basic YTpi"}):
-            assert client.post("/predict", json=asked, headers=headers).status_code == 401
-        denied = client.post("/predict", json=asked, headers=basic)
+        for wrong in ("", "Basic !", "Basic YTpi", "Basic /w==", "Bearer"):
+            header = {"Authorization": wrong}
+            assert client.post("/predict", json=asked, headers=header).status_code == 401
+        client.headers["Authorization"] = "Basic " + base64.b64encode(b"any:pass:word").decode()
+        denied = client.post("/predict", json=asked)
         assert (denied.status_code, "set LABEL_STUDIO_API_KEY" in denied.text) == (502, True)
-        owner = {"schema": CONFIG, "access_token": "legacy"}
-        client.post("/setup", json=owner, headers=basic)
-        assert client.post("/predict", json=asked, headers=basic).status_code == 200
+        setup = {"project": "1.1796239263", "schema": CONFIG, "access_token": "legacy"}
+        assert client.post("/setup", json=setup).json() == {"model_version": "0"}
+        assert client.post("/predict", json=asked).status_code == 200
 
 
-def test_an_export_brings_missed_events_in(remote: Fake, client: Client, tmp_path: Path) -> None:
+def test_an_export_brings_missed_events_in(client: Client, tmp_path: Path) -> None:
     for number in range(6):
         changed(client, "CREATED", number, COLOURS[number % 3])
     client.learn(png(25), "red")  # on the page
-    before = images(client)
-    labels = {0: "red", 1: "blue", 3: "red", 4: "green", 8: "green"}
-    export = tmp_path / "export.json"
-    made = [
-        {**task(n), "annotations": [annotation(100 + n, label, task=n)]}
-        for n, label in labels.items()
-    ]
-    export.write_text(json.dumps(made))
-    learner = client.service.learner
+    left = {0: "red", 1: "blue", 3: "red", 4: "green", 8: "green"}
+    made = [{**task(n), "annotations": [annotation(n, label)]} for n, label in left.items()]
+    (tmp_path / "a.json").write_text(json.dumps(made))
+    service = client.service
     for _ in range(2):
-        LabelStudio(remote.origin, export, learner, None).messages.join()
-        after = images(client)
-        assert sorted(after.values()) == ["blue", "green", "green", "red", "red", "red"]
-        assert len(before.keys() & after.keys()) == 5
+        again = LabelStudio(service.remote.origin, tmp_path / "a.json", service.learner)
+        again.messages.join()
+        assert sorted(images(client).values()) == [*["blue", "green"], "green", *["red"] * 3]
         # One was relabelled, one learned and two undone.
-        assert learner.journal.last == 7 + 2 + 1 + 2
+        assert service.learner.journal.last == 7 + 2 + 1 + 2
+    (tmp_path / "a.json").write_text("[1]")
+    for file in (tmp_path, tmp_path / "a.json"):
+        with pytest.raises(InputError, match="is not an export"):
+            LabelStudio("http://a", file, service.learner)
 
 
-def test_command_lines_are_refused(tmp_path: Path) -> None:
+def test_origins_are_checked() -> None:
     for origin in ("localhost:8080", "ftp://a", "http://a/b", "http://u:p@a", "http://"):
         with pytest.raises(InputError, match="is not an origin"):
             Remote(origin)
     with pytest.raises(InputError, match="needs --label-studio"):
-        serve(new="toys", reconcile=tmp_path)
-    (tmp_path / "a.json").write_text("[1]")
-    with closing(Learner(blank("slda"), tmp_path / "live")) as learner:
-        for file in (tmp_path, tmp_path / "a.json"):
-            with pytest.raises(InputError, match="is not an export"):
-                LabelStudio("http://a", file, learner)
+        serve(new="toys", reconcile=Path("a.json"))
