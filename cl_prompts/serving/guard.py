@@ -17,7 +17,7 @@ _MOST = MOST_BYTES + 2**16  # with the fields around an image
 _LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self';"
-    " img-src 'self' blob:; connect-src 'self'; form-action 'none'; base-uri 'none';"
+    " img-src 'self' blob: data:; connect-src 'self'; form-action 'none'; base-uri 'none';"
     " frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
