@@ -40,7 +40,8 @@ def serve(learner: Learner, host: str, port: int, token: str | None) -> None:
     try:
         listening = socket.create_server((host, port))
     except (OSError, OverflowError) as error:
-        raise InputError(f"{host}:{port} cannot be used: {error}. Give another --port") from error
+        reason = str(error).partition(" (")[0].rstrip(".")
+        raise InputError(f"{host}:{port} cannot be used: {reason}. Give another --port") from error
     with listening:
         card, classes = learner.base.card, learner.snapshot.classes
         print(f"{card.method}, {len(classes)} classes; journal: {learner.folder}")

@@ -84,9 +84,9 @@ class Guard:
                 raise Refused(401, "the token is missing or wrong: send Authorization: Bearer")
 
 
-def refusal(error: Exception, status: int = 422) -> JSONResponse:
+def refusal(error: Exception) -> JSONResponse:
     """Return the answer to a refused request: a sentence, never a traceback."""
-    status = getattr(error, "status", status)
+    status = getattr(error, "status", 422)
     # Not Basic: a browser would ask for a password before the page does.
     headers = {503: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}}
     return JSONResponse({"error": str(error)}, status_code=status, headers=headers.get(status))

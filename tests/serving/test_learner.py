@@ -19,7 +19,7 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained.model import Model
 from cl_prompts.serving import learner as learner_module
 from cl_prompts.serving import live_sums
-from cl_prompts.serving.journal import Stored
+from cl_prompts.serving.journal import Journal, Stored
 from tests.experiments.trained.models import blank, images, names
 from tests.serving.sessions import LABELS, Session, close, features, refusal, sha
 
@@ -215,7 +215,8 @@ def test_the_least_certain_prediction_is_first_in_the_queue(session: Session) ->
     assert sure == sorted(sure)
 
 
-def test_a_full_disk_loses_nothing(session: Session) -> None:
+def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session(tmp_path)
     session.learn(0)
     journal = session.learner.journal
     journal._database.execute(f"PRAGMA max_page_count = {journal.size // 4096}")
@@ -227,6 +228,12 @@ def test_a_full_disk_loses_nothing(session: Session) -> None:
     assert len(session.learner.live) == learned < number
     journal._database.execute("PRAGMA max_page_count = 100000")
     assert session.learn(999)["event"] == number + 1
+    session.learner.close()
+    # A start writes nothing to a journal that exists, and so a full disk is served.
+    monkeypatch.setattr(Journal, "note", None)
+    again = Session(tmp_path)
+    assert again.labels() == session.labels()
+    again.learner.close()
 
 
 def test_one_server_has_a_folder(tmp_path: Path) -> None:
