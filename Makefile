@@ -4,8 +4,9 @@ BIN = .venv/bin
 # What a run needs, and what tests and checks need.
 READY = .venv/.ready
 DEV = .venv/.dev
+PLAYWRIGHT = .venv/.playwright
 
-.PHONY: run test quick check settings bench bench-scale format docs oldest newest sdist wheel-check clean
+.PHONY: run test page quick check settings bench bench-scale format docs oldest newest sdist wheel-check clean
 
 run: $(READY)  ## five strategies on the embedded digits, then a report
 	$(BIN)/cl-prompts run digits
@@ -16,8 +17,15 @@ unexport PYTHONDONTWRITEBYTECODE
 # Tests that share runs stay in one process: tests/conftest.py groups them.
 SHARED_OUT = -n 2 --dist loadgroup
 
-test: $(DEV)  ## all tests, 3 to 5 minutes on 2 cores
+BROWSER := $(shell command -v chromium || command -v google-chrome)
+
+test: $(DEV) $(if $(BROWSER),$(PLAYWRIGHT))  ## all tests, 3 to 5 minutes on 2 cores
+	@$(if $(BROWSER),:,echo "Chromium is missing: the page of cl-prompts serve is not tested")
 	$(BIN)/python -m pytest $(SHARED_OUT)
+
+page: $(PLAYWRIGHT)  ## the page of cl-prompts serve in Chromium, which must be installed
+	test -n "$(BROWSER)"
+	$(BIN)/python -m pytest tests/serving/test_page.py
 
 quick: $(DEV)  ## fast tests, a minute on 2 cores
 	$(BIN)/python -m pytest $(SHARED_OUT) -m "not slow"
@@ -117,6 +125,10 @@ $(READY): pyproject.toml setup.cfg
 
 $(DEV): $(READY)
 	$(call INSTALL,".[dev]")
+	touch $@
+
+$(PLAYWRIGHT): $(DEV)
+	$(call INSTALL,".[browser]")
 	touch $@
 
 clean:

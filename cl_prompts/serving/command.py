@@ -48,7 +48,8 @@ def serve(
     try:
         listening = socket.create_server((host, port))
     except (OSError, OverflowError) as error:
-        raise InputError(f"{host}:{port} cannot be used: {error}. Give another --port") from error
+        reason = str(error).partition(" (")[0].rstrip(".")
+        raise InputError(f"{host}:{port} cannot be used: {reason}. Give another --port") from error
     with listening:
         if label_studio is None:
             service = Service(learner, token)

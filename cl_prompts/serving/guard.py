@@ -19,7 +19,7 @@ _MOST = MOST_BYTES + 2**16  # with the fields around an image
 _LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self';"
-    " img-src 'self' blob:; connect-src 'self'; form-action 'none'; base-uri 'none';"
+    " img-src 'self' blob: data:; connect-src 'self'; form-action 'none'; base-uri 'none';"
     " frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -96,9 +96,9 @@ def _token(header: str) -> str:
     return ""
 
 
-def refusal(error: Exception, status: int = 422) -> JSONResponse:
+def refusal(error: Exception) -> JSONResponse:
     """Return the answer to a refused request: a sentence, never a traceback."""
-    status = getattr(error, "status", status)
+    status = getattr(error, "status", 422)
     # Not Basic: a browser would ask for a password before the page does.
     headers = {503: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}}
     return JSONResponse({"error": str(error)}, status_code=status, headers=headers.get(status))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cl_prompts.errors import InputError
+from cl_prompts.serving.snapshot import Refused
 
 _SCHEMA = """
 PRAGMA journal_mode=WAL;
@@ -135,9 +136,17 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit all that is added within, or nothing."""
-        with self._lock, self._database:
-            yield
+        """Commit all that is added within, or nothing.
+
+        Raises:
+            Refused: the disk is full or broken.
+        """
+        try:
+            with self._lock, self._database:
+                yield
+        except sqlite3.Error as error:
+            said = f"the journal cannot be written, nothing was learned: {error}"
+            raise Refused(507, said) from error
 
     def add(self, event: Event) -> int:
         """Append an event and return its number."""

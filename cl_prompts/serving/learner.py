@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import queue
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from cl_prompts.experiments.trained.model import Model
 from cl_prompts.experiments.trained.predicting import threshold_at
 from cl_prompts.serving.journal import Event, Journal, Prediction, Stored
 from cl_prompts.serving.live_sums import EVERY, LiveSums
-from cl_prompts.serving.snapshot import Refused, Snapshot, refused
+from cl_prompts.serving.snapshot import Refused, Snapshot
 from cl_prompts.serving.uploads import checked_label
 
 #: bytes of the journal above which nothing is stored
@@ -81,12 +80,13 @@ class Learner:
     def _open(self, base: Sums) -> None:
         card = self.base.card
         known = f"{card.method} {card.backbone.sha256} {digest(base.ledger.hashes)}"
-        if self.journal.about("model") not in (None, known):
+        if (before := self.journal.about("model")) not in (None, known):
             raise InputError(
                 f"{self.folder} has the journal of another model: give another --data-dir"
             )
-        with self.journal.transaction():
-            self.journal.note(model=known)
+        if before is None:  # else a full disk is read all the same
+            with self.journal.transaction():
+                self.journal.note(model=known)
         self._older = {row.tobytes().hex() for row in base.ledger.hashes}
         self._calibrated = self.journal.about("calibrated") or len(base.ledger)
         self.live = LiveSums(base, self.journal, self.folder)
@@ -176,13 +176,13 @@ class Learner:
             try:
                 waiting.append((change(), future))
             except Exception as error:
-                future.set_exception(refused(error))
+                future.set_exception(error)
             late = len(waiting) >= _GATHERED or time.monotonic() - began >= _SECONDS
             if late or self._jobs.empty():
                 self._conclude(waiting)
                 waiting = []
                 # The next checkpoint or calibration replaces one that failed.
-                with suppress(InputError, RunError, OSError, sqlite3.Error):
+                with suppress(InputError, RunError, OSError):
                     self._maintain()
         self._conclude(waiting)
 
@@ -194,7 +194,7 @@ class Learner:
                     self._solve(quick=True)
                 future.set_result(finish())
             except Exception as error:
-                future.set_exception(refused(error))
+                future.set_exception(error)
 
     def _settle(self) -> Callable[[], Answer]:
         """Solve with a new ridge, after half a second without a change."""

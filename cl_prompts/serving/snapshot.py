@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,10 +61,3 @@ class Snapshot:
         ]
         low = self.threshold is not None and sure < self.threshold
         return (UNKNOWN if low else best[0]["label"]), best[0]["probability"], sure, best
-
-
-def refused(error: Exception) -> Exception:
-    """Return the error for the client: a full or broken disk has a status of its own."""
-    if isinstance(error, sqlite3.Error | OSError):
-        return Refused(507, f"the journal cannot be written, nothing was learned: {error}")
-    return error

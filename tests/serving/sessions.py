@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained.model import Model
 from cl_prompts.serving.journal import Stored
 from cl_prompts.serving.learner import Learner
@@ -87,12 +86,3 @@ def close(one: dict[str, Tensor], other: dict[str, Tensor], by: float = 1e-9) ->
         scale = float(other[name].abs().max()) if value.numel() else 1.0
         assert value.shape == other[name].shape, name
         assert not value.numel() or float((value - other[name]).abs().max()) <= by * scale, name
-
-
-def refusal(change: Any) -> InputError:
-    """The error of a change."""
-    try:
-        change()
-    except InputError as error:
-        return error
-    raise AssertionError("it was not refused")

@@ -72,7 +72,7 @@ def test_images_are_labelled_by_keyboard_alone(browser: Any, address: str, tmp_p
         page.keyboard.type(names[number])
         page.keyboard.press("Enter")
         expect(learned).to_have_count(number + 1)
-        expect(page.locator("#left")).to_have_text(f"{7 - number} more images wait" * (number < 7))
+        expect(page.locator("#left")).to_have_text(f"{7 - number} more images to label")
     for number in range(3, 6):
         # The key of the class, wherever it is among the best.
         row = page.locator("#best button", has_text=names[number % 3])
@@ -83,9 +83,11 @@ def test_images_are_labelled_by_keyboard_alone(browser: Any, address: str, tmp_p
     expect(learned.nth(4)).to_contain_text("<b>green</b>")
     page.keyboard.press("u")
     expect(learned).to_have_count(5)
+    # The image is shown again, and the one in its place waits.
+    expect(page.locator("#left")).to_have_text("3 more images to label")
     page.keyboard.press("s")
     expect(page.locator("#queue li")).to_have_count(1)
-    expect(page.locator("#score")).to_contain_text("of 5 labels were predicted")
+    expect(page.locator("#score")).to_contain_text("of 5 images were predicted")
     page.wait_for_function("document.querySelector('#learned img').naturalWidth === 16")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert not faults
@@ -97,14 +99,17 @@ def test_the_page_says_what_the_server_refused(browser: Any, address: str, tmp_p
     page.goto(address)
     page.fill("#token", "wrong-token")
     page.keyboard.press("Enter")
-    playwright.expect(page.locator("#fault")).to_contain_text("token is missing or wrong")
+    playwright.expect(page.locator("#fault")).to_contain_text("The token is wrong.")
     page.fill("#token", "a-long-token")
     page.keyboard.press("Enter")
     page.wait_for_selector("#drop", state="visible")
     broken = tmp_path / "broken.png"
     broken.write_bytes(png(0)[:150])
-    page.set_input_files("#file", [broken])
-    playwright.expect(page.locator("#fault")).to_contain_text("the image is damaged")
+    (tmp_path / "good.png").write_bytes(png(0))
+    page.set_input_files("#file", [broken, tmp_path / "good.png"])
+    playwright.expect(page.locator("#fault")).to_contain_text("broken.png: the image is damaged")
+    # The next image is labelled all the same.
+    playwright.expect(page.locator("#answer")).to_contain_text("Name the first")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert ground == "rgb(21, 25, 30)"
     page.close()

@@ -3,122 +3,155 @@
 const $ = (id) => document.getElementById(id);
 const make = (tag, text = "") => Object.assign(document.createElement(tag), { textContent: text });
 const percent = (share) => (share === null ? "-" : `${(100 * share).toFixed(1)} %`);
+const count = (n, name) => `${n} ${name}${n === 1 ? "" : name.endsWith("s") ? "es" : "s"}`;
 const waiting = [];
 const pictures = new Map();
 let token = sessionStorage.getItem("token");
 let current = null;
 let busy = false;
+let round = 0;
 
 async function call(path, options = {}) {
   const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
-  const answer = await fetch(path, { ...options, headers });
-  if (answer.status === 401) { $("login").hidden = false; $("main").hidden = true; $("token").focus(); }
-  if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).error || `the server answered ${answer.status}`);
-  return answer;
+  const answer = await fetch(path, { ...options, headers }).catch(() => {
+    throw new Error("The server does not answer. Is it still running?");
+  });
+  if (answer.ok) return answer;
+  if (answer.status === 401) {
+    $("login").hidden = false;
+    $("main").hidden = true;
+    $("token").focus();
+    throw new Error(token ? "The token is wrong." : "Type the token that the server was started with.");
+  }
+  const said = (await answer.json().catch(() => ({}))).error || `the server answered ${answer.status}`;
+  throw Object.assign(new Error(said), { status: answer.status });
 }
 
 const json = async (path, body) => (await call(path, body === undefined ? {} : {
   method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
 })).json();
 
+function fault(message) {
+  $("fault").textContent = message;
+  $("fault").hidden = !message;
+}
+
+// A key that is pressed while the server works is for an image that is not seen yet: it is ignored.
 async function attempt(work) {
   if (busy) return;
   busy = true;
-  try {
-    $("fault").hidden = true;
-    await work();
-  } catch (error) {
-    $("fault").textContent = error.message;
-    $("fault").hidden = false;
-  } finally { busy = false; }
+  $("main").setAttribute("aria-busy", "true");
+  fault("");
+  try { await work(); } catch (error) { fault(error.message); }
+  busy = false;
+  $("main").setAttribute("aria-busy", "false");
+  refresh().catch((error) => fault($("fault").textContent || error.message));
 }
 
 // ------------------------------------------------------------------------------ one image
 
 function add(files) {
-  for (const file of files) if (file.type.startsWith("image/")) waiting.push(file);
+  waiting.push(...files);
   if (!current) attempt(next); else told();
 }
 
-const told = () => { $("left").textContent = waiting.length ? `${waiting.length} more images wait` : ""; };
+const told = () => { $("left").textContent = waiting.length ? `${count(waiting.length, "more image")} to label` : ""; };
 
 async function next() {
   current = null;
-  const file = waiting.shift();
-  if (file) {
+  while (waiting.length) {
+    const file = waiting.shift();
+    show(file);
+    $("answer").textContent = "The model looks at the image ...";
     const form = new FormData();
     form.append("image", file);
-    const made = (await (await call("predict", { method: "POST", body: form })).json()).predictions[0];
-    show(made, URL.createObjectURL(file));
-  } else show(null, "");
+    try {
+      suggest((await (await call("predict", { method: "POST", body: form })).json()).predictions[0], file);
+      return;
+    } catch (error) {
+      if (![413, 415, 422].includes(error.status)) { waiting.unshift(file); throw error; }
+      fault(`${file.name || "image"}: ${error.message}`);
+    }
+  }
+  show(null);
 }
 
-function show(prediction, picture) {
-  current = prediction;
+function show(file) {
   told();
-  if ($("shown").src.startsWith("blob:") && ![...pictures.values()].includes($("shown").src)) URL.revokeObjectURL($("shown").src);
-  $("shown").hidden = !picture;
-  $("hint").hidden = Boolean(picture);
-  if (picture) $("shown").src = picture; else $("shown").removeAttribute("src");
+  URL.revokeObjectURL($("shown").src);
+  $("shown").hidden = !file;
+  $("hint").hidden = Boolean(file);
+  if (file) $("shown").src = URL.createObjectURL(file); else $("shown").removeAttribute("src");
   $("best").replaceChildren();
-  if (!prediction) { $("answer").textContent = "Add an image first."; return; }
-  $("answer").textContent = prediction.best.length ? `The model says: ${prediction.label}` : "The model knows no class yet. Name the first.";
-  prediction.best.forEach(({ label, probability }, place) => {
-    const button = make("button");
-    const bar = Object.assign(make("progress"), { value: probability, max: 1 });
+  $("answer").textContent = "Add images to label.";
+}
+
+function suggest({ id, label, best }, file) {
+  current = { id, file };
+  if (!best.length) $("answer").textContent = "The model knows no class yet. Name the first.";
+  else if (best.length === 1) $("answer").textContent = `The model knows only ${label} so far. Is this another class?`;
+  else $("answer").textContent = label === best[0].label ? `The model says: ${label}` : "The model is not sure.";
+  $("best").replaceChildren(...best.map((one, place) => {
+    const made = make("button");
+    const bar = Object.assign(make("progress"), { value: one.probability, max: 1 });
     bar.setAttribute("aria-hidden", "true");
-    button.append(make("kbd", String(place + 1)), make("span", label), make("span", percent(probability)), bar);
-    button.addEventListener("click", () => learn(label));
+    made.append(make("kbd", String(place + 1)), make("span", one.label), make("span", percent(one.probability)), bar);
+    made.addEventListener("click", () => learn(one.label));
     const row = make("li");
-    row.append(button);
-    $("best").append(row);
-  });
-  if (!prediction.best.length) $("name").focus();
+    row.append(made);
+    return row;
+  }));
+  if (!best.length) $("name").focus();
 }
 
 const learn = (label) => attempt(async () => {
-  if (!current || !label.trim()) return;
+  if (!current) throw new Error("Add an image first.");
+  if (!label.trim()) throw new Error("Type the name of a class first.");
   await json("learn", { id: current.id, label, key: `page-${current.id}` });
   $("name").value = "";
   $("name").blur();
   await next();
-  await refresh();
 });
-
-const undo = (event) => attempt(async () => { await json("undo", { event }); await refresh(); });
 
 // ------------------------------------------------------------------------------ all images
 
 async function refresh() {
+  const mine = ++round;
   const [stats, events, queue] = await Promise.all([json("stats"), json("events"), json("queue")]);
+  if (mine !== round) return; // a later one has newer answers
   $("login").hidden = true;
   $("main").hidden = false;
-  $("model").textContent = `${stats.model}; version ${stats.version}; ${stats.classes.length} classes` +
-    (stats.learns ? "" : "; predictions only");
+  $("model").textContent = `${count(stats.classes.length, "class")}, ${count(stats.accuracy.images, "image")} learned here; ` +
+    `method ${stats.model}, version ${stats.version}${stats.learns ? "" : "; predictions only"}`;
   $("classes").replaceChildren(...stats.classes.map((name) => Object.assign(make("option"), { value: name })));
   drawScores(stats.accuracy);
   const undone = new Set(events.events.map((one) => one.undoes));
   const learned = events.events.filter((one) => one.kind === "learn" && !undone.has(one.seq));
-  $("learned").replaceChildren(...learned.slice(0, 50).map((one) => {
-    const row = rowOf(one.sha256, one.label);
-    row.append(button("Undo", `undo ${one.label}`, () => undo(one.seq)));
-    return row;
-  }));
-  $("queue").replaceChildren(...queue.queue.filter((one) => one.id !== current?.id).map((one) => {
-    const row = rowOf(one.sha256, `${one.label} ${percent(one.probability)}`);
-    row.append(button("Label", `label this image, perhaps ${one.label}`, () => attempt(async () => {
-      const picture = await pictureOf(one.sha256);
-      show({ id: one.id, label: one.label, best: stats.classes.slice(0, 5).map((label) => ({ label, probability: label === one.label ? one.probability : null })) }, picture);
-    })));
-    return row;
-  }));
+  fill("learned", learned.slice(0, 50), (one) => one.label, "Undo", async (one) => {
+    await json("undo", { event: one.seq });
+    await again(one).catch(() => {}); // it is not stored with --no-images
+  });
+  fill("queue", queue.queue.filter((one) => one.id !== current?.id), (one) => `${one.label} ${percent(one.probability)}`, "Label", again);
 }
 
-function button(text, label, work) {
-  const made = make("button", text);
-  made.setAttribute("aria-label", label);
-  made.addEventListener("click", work);
-  return made;
+// Show a stored image before the others. It is predicted again, since the model has learned more.
+async function again(one) {
+  const file = await (await call(`image/${one.sha256}`)).blob();
+  waiting.unshift(file, ...(current ? [current.file] : []));
+  await next();
+}
+
+function fill(list, events, text, name, work) {
+  $(list).replaceChildren(...events.map((one) => {
+    const row = make("li");
+    const picture = Object.assign(make("img"), { alt: "" });
+    pictureOf(one.sha256).then((address) => { picture.src = address; }, () => picture.remove());
+    const made = make("button", name);
+    made.setAttribute("aria-label", `${name} ${one.label}`);
+    made.addEventListener("click", () => attempt(() => work(one)));
+    row.append(picture, make("span", text(one)), made);
+    return row;
+  }));
 }
 
 async function pictureOf(sha256) {
@@ -126,18 +159,10 @@ async function pictureOf(sha256) {
   return pictures.get(sha256);
 }
 
-function rowOf(sha256, text) {
-  const row = make("li");
-  const picture = Object.assign(make("img"), { alt: "" });
-  pictureOf(sha256).then((address) => { picture.src = address; }, () => picture.remove());
-  row.append(picture, make("span", text));
-  return row;
-}
-
 function drawScores(score) {
   if (!score.images) return;
-  $("score").textContent = `${percent(score.all)} of ${score.images} labels were predicted; ${percent(score.last_500)} of the last 500. ` +
-    `Always the last label: ${percent(score.last_label)}.`;
+  $("score").textContent = `${percent(score.all)} of ${count(score.images, "image")} were predicted correctly before you labelled them` +
+    `${score.images > 500 ? `, ${percent(score.last_500)} of the last 500` : ""}. Always guessing the previous label: ${percent(score.last_label)}.`;
   const most = score.curve.at(-1)[0];
   const place = ([n, share]) => `${40 + (540 * n) / most},${135 - 120 * share}`;
   const parts = [0, 0.5, 1].flatMap((share) => [
@@ -145,7 +170,7 @@ function drawScores(score) {
     Object.assign(shape("text", { x: 0, y: 140 - 120 * share }), { textContent: String(100 * share) }),
   ]);
   $("curve").replaceChildren(...parts, shape("path", { d: `M${score.curve.map(place).join("L")}` }));
-  $("curve").toggleAttribute("hidden", score.curve.length < 2);
+  $("plot").hidden = score.curve.length < 2;
 }
 
 function shape(tag, attributes) {
@@ -162,12 +187,12 @@ $("drop").addEventListener("dragleave", () => $("drop").classList.remove("over")
 $("drop").addEventListener("drop", (event) => { event.preventDefault(); $("drop").classList.remove("over"); add(event.dataTransfer.files); });
 document.addEventListener("paste", (event) => add(event.clipboardData.files));
 $("naming").addEventListener("submit", (event) => { event.preventDefault(); learn($("name").value); });
-$("skip").addEventListener("click", () => attempt(async () => { await next(); await refresh(); }));
+$("skip").addEventListener("click", () => attempt(next));
 $("login").addEventListener("submit", (event) => {
   event.preventDefault();
   token = $("token").value;
   sessionStorage.setItem("token", token);
-  attempt(refresh);
+  attempt(() => {});
 });
 $("download").addEventListener("click", () => attempt(async () => {
   const address = URL.createObjectURL(await (await call("snapshot")).blob());
@@ -183,4 +208,4 @@ document.addEventListener("keydown", (event) => {
   if (chosen) chosen.click(); else if (work) work(); else return;
   event.preventDefault();
 });
-attempt(refresh);
+attempt(() => {});
