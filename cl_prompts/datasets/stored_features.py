@@ -116,5 +116,4 @@ def _labels(file: Path) -> np.ndarray:
 
 def _tensor(file: Path, name: str) -> Tensor:
     with safe_open(file, framework="pt") as opened:
-        found: Tensor = opened.get_tensor(name)  # mapped
-        return found
+        return opened.get_tensor(name)  # mapped
