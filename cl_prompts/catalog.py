@@ -18,8 +18,7 @@ def catalog() -> dict[str, Any]:
     'MVP'
     """
     text = Path(__file__).with_name("settings.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    return json.loads(text)
 
 
 def door(room: str, public: str, *own: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

@@ -87,10 +87,8 @@ def covariance(features: Tensor) -> Tensor:
 
 
 def _factor(matrix: Tensor) -> Tensor:
-    factor: Tensor = torch.linalg.cholesky(
-        matrix + JITTER * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    )
-    return factor
+    identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    return torch.linalg.cholesky(matrix + JITTER * identity)
 
 
 def _double(features: Tensor) -> Tensor:

@@ -114,8 +114,7 @@ class MixtureHead(nn.Module):
 
     def gate_logits(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> s (batch, groups)."""
-        logits: Tensor = self.gate(unit_rows(features))
-        return logits
+        return self.gate(unit_rows(features))
 
     def route(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features (batch, dim) -> weights p and numbers of the best experts, (batch, k) each."""

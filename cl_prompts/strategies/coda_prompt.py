@@ -87,8 +87,7 @@ class CODAPrompt(PromptStrategy):
     @property
     def weights(self) -> AttentionWeights:
         """Keys and attention vectors."""
-        weights: AttentionWeights = self.model.selector
-        return weights
+        return self.model.selector
 
     def check_announced(self, *, announced: bool) -> None:
         """Refuse announced tasks without ``n_tasks``, and ``n_tasks`` without announced tasks."""

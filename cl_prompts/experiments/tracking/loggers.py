@@ -147,5 +147,4 @@ def logger_class(name: str) -> Constructor:
         return partial(OnlineLogger, name)
     if not is_dotted(name):
         raise unknown("tracker", name, _ONLINE)
-    found: Constructor = load_object("tracker", name)
-    return found
+    return load_object("tracker", name)

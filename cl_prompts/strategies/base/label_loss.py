@@ -59,5 +59,4 @@ def competing_classes(strategy: SupervisedTemplate, labels: Tensor) -> Tensor:
     """
     if strategy.class_mask == "batch":
         return batch_classes(labels, strategy.model.n_classes)
-    seen: Tensor = strategy.model.seen
-    return seen
+    return strategy.model.seen

@@ -123,5 +123,4 @@ def frozen_features(strategy: OnlineStrategy) -> Tensor:
             return cached
     with torch.no_grad():
         vit = model.backbone
-        frozen: Tensor = vit.class_features(vit.embed(strategy.batch.images)).float()
-        return frozen
+        return vit.class_features(vit.embed(strategy.batch.images)).float()
