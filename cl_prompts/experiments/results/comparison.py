@@ -226,7 +226,7 @@ def _over_orders(values: Seeded) -> str:
 
 def _head(metrics: Sequence[Metric], *first: str) -> list[Cell]:
     titles = [f"{metric.title}{_ARROWS[metric.best]}" for metric in metrics]
-    return [*map(Cell, [*(first or ["strategy"]), *titles])]
+    return [*map(Cell, [*first, *titles])]
 
 
 def notes_of(group: Group) -> list[str]:

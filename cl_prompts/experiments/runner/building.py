@@ -80,10 +80,8 @@ class Resources:
             assert isinstance(stored, StoredFeatures)
             embedded = self._backbone(settings, "none")
             return Stored(stored.width, stored.source).on(embedded)
-        normalisation = _normalisation(settings, data)
-        if normalisation is None:
-            normalisation = _normalisation(settings, self.data(settings))
-        return self._backbone(settings, normalisation)
+        known = _normalisation(settings, data)
+        return self._backbone(settings, known or _normalisation(settings, self.data(settings)))
 
     def _backbone(self, settings: RunConfig, normalisation: Any) -> FrozenViT:
         name, arguments = settings.section("backbone")
