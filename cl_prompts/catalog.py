@@ -1,7 +1,5 @@
 """Names and settings of the package as data, so that listing them imports nothing."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from functools import cache

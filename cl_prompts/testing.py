@@ -1,7 +1,5 @@
 """Conformance checks for strategies of this package and for your own."""
 
-from __future__ import annotations
-
 import io
 import tempfile
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """AnaCP: features regressed onto contrastive class targets, in closed form."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 

@@ -1,7 +1,5 @@
 """AIR: class-balanced ridge regression."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

@@ -1,7 +1,5 @@
 """Held-out scores of learned samples."""
 
-from __future__ import annotations
-
 from copy import deepcopy
 
 import torch

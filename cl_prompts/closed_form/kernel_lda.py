@@ -1,7 +1,5 @@
 """Linear discriminant analysis on random Fourier features: KLDA and RanDumb."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal

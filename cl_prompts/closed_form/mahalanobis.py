@@ -1,7 +1,5 @@
 """FeCAM: Mahalanobis distance to class means, with one covariance per class."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 

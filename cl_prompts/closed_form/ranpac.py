@@ -1,7 +1,5 @@
 """RanPAC: ridge regression on randomly projected features."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch

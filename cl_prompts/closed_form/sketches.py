@@ -1,7 +1,5 @@
 """Frequent Directions: low-rank sketches of scatter matrices that stream and merge."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

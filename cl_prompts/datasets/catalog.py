@@ -1,7 +1,5 @@
 """Data sets by name: how to find, download, read and augment each."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """Labels and classes: check, count, choose and order them."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterable, Sequence
 from numbers import Integral

@@ -1,7 +1,5 @@
 """Two data sets in sequence, with classes matched by name."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Image folders (``<class>/*`` or ``<domain>/<class>/*``), and DomainNet."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Readers of published data sets in their official layouts."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Callable

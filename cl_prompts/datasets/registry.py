@@ -1,7 +1,5 @@
 """Data sets by name: load, choose classes, and check."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature

@@ -6,8 +6,6 @@ ones (rows, classes). ``classes.json`` lists the names of the classes; by defaul
 and so on. Pieces are read by the order of their names.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from functools import partial

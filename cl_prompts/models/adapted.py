@@ -1,7 +1,5 @@
 """Frozen ViTs with adapters and prototype classifiers: APER and EASE."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Hashable, Mapping
 
 import torch

@@ -1,7 +1,5 @@
 """MePo's alignment of features to a reference covariance, by batch and streamed."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Common base of all models on a frozen ViT."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Collection, Hashable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Lanes of MULTI-LANE: selectors, prompts and head rows of one task each."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Mixture of heads: a gate mixes the best class rows for each image."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

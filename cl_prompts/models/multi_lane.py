@@ -1,7 +1,5 @@
 """MULTI-LANE: one lane of selectors, prompts and head rows per task."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 

@@ -25,8 +25,6 @@ Shapes: T lanes of S selectors, P prompts per block. Selectors (T, S, dim), call
 the blocks; prompts of one block (T, 2, heads, P, head dim), keys before values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat

@@ -1,7 +1,5 @@
 """EASE's classifier: class prototypes in the subspaces of all tasks' adapters."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

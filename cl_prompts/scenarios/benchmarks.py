@@ -1,7 +1,5 @@
 """Avalanche benchmarks of splits."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from functools import partial

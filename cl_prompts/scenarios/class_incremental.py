@@ -1,7 +1,5 @@
 """Class-incremental streams with announced boundaries: multi-label (MLCIL) and single-label."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Literal

@@ -1,7 +1,5 @@
 """CODA-Prompt: prompts mixed from components that grow by task (CVPR 2023)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT

@@ -1,7 +1,5 @@
 """EASE: adapters and prototypes in a subspace for each task (CVPR 2024)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """L3A: weighted ridge regression with pseudo-labels, multi-label (ICML 2025)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

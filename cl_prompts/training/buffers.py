@@ -1,7 +1,5 @@
 """Replay buffers: references to past samples, without images; Rainbow Memory's selection."""
 
-from __future__ import annotations
-
 from bisect import insort
 from collections import defaultdict
 from copy import deepcopy

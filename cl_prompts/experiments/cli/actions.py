@@ -4,8 +4,6 @@ Commands on finished runs are in ``outcomes``. ``arguments`` describes arguments
 commands have.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote

@@ -1,7 +1,5 @@
 """Lists of recipes, strategies, runs and so on, and their settings (``ls`` and ``show``)."""
 
-from __future__ import annotations
-
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence

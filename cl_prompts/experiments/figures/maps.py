@@ -1,7 +1,5 @@
 """Heat maps of classes, tasks, streams, prompts and keys."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Theme of all charts, and their output as specifications, images and figures for papers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias

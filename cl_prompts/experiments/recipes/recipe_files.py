@@ -1,7 +1,5 @@
 """Recipe files: YAML read into sections and merged over the recipe that they extend."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The page: a self-contained HTML file with tables and charts, made from run folders alone."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Iterable

@@ -3,8 +3,6 @@
 Report and command line show the same grids.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence

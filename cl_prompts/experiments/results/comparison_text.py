@@ -1,7 +1,5 @@
 """Comparisons as text: Markdown, LaTeX with booktabs, CSV and JSON."""
 
-from __future__ import annotations
-
 import math
 import re
 import statistics

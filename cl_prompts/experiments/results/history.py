@@ -1,7 +1,5 @@
 """History of one run: curves, matrices over classes, tasks and prompts, and its parent's scores."""
 
-from __future__ import annotations
-
 import itertools
 import statistics
 from collections.abc import Mapping, Sequence

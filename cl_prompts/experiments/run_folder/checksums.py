@@ -1,7 +1,5 @@
 """Write and check ``SHA256SUMS``, the checksums of a finished run (``sha256sum -c SHA256SUMS``)."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read and write the files of run folders; each is replaced in one step or appended to."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Find and read run folders."""
 
-from __future__ import annotations
-
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping

@@ -1,7 +1,5 @@
 """Build runs from settings: data, stream, backbone and strategy, checked before any training."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import replace

@@ -5,8 +5,6 @@ own folder, as if both streams were one. Its data set joins the images of its an
 so the images of the ancestors must stay in place.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Class orders from easy to hard, by the distances of frozen class means."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import replace

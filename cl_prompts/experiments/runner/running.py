@@ -1,7 +1,5 @@
 """Execute the runs of a command, one after another in this process or with an executor."""
 
-from __future__ import annotations
-
 import sys
 import traceback
 from collections.abc import Generator, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Execute one run in its folder: train task after task, with checkpoints, and record the end."""
 
-from __future__ import annotations
-
 import gc
 import json
 import time

@@ -1,7 +1,5 @@
 """Sweeps: all combinations of settings, each executed once."""
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Record a run while it trains: metrics.csv, loggers, diagnostics and progress."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict

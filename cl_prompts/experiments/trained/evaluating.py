@@ -1,7 +1,5 @@
 """Score a trained model on a user's labelled images, without training."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path

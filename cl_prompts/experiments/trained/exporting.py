@@ -1,7 +1,5 @@
 """Export trained models to files that run without cl-prompts."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Callable

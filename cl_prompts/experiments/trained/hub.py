@@ -4,8 +4,6 @@ The address of the hub, its token and its cache are those of the hub's own clien
 (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HOME``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Train a model on all images of a folder or table, in one pass."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from contextlib import closing

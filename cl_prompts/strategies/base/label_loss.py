@@ -1,7 +1,5 @@
 """Loss on labels: (binary) cross-entropy over the competing classes."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor

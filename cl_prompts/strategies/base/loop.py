@@ -3,8 +3,6 @@
 From top to bottom: an experience, an epoch, a stream batch, an update.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterator

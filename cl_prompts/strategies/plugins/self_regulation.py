@@ -1,7 +1,5 @@
 """Self-regulation: keep prompted features and logits near those of the frozen ViT."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch
