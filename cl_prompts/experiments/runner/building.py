@@ -12,17 +12,12 @@ from cl_prompts.backbones.devices import check_precision, cores, pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.checks import sha256
+from cl_prompts.datasets import registry
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
 from cl_prompts.datasets.combined import JoinedDataSet, joined
+from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import all_seeded
-from cl_prompts.datasets.registry import (
-    DATASETS,
-    DataSet,
-    dataset_of_function,
-    dataset_options,
-    load_dataset,
-)
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import Parent, RunConfig
@@ -116,11 +111,12 @@ class Resources:
         on_bad_image: OnBadImage = arguments.pop("on_bad_image")
         made: dict[str, Any] = {"image_size": image_size, "seed": settings.seed}
         if is_dotted(name):
-            if "on_bad_image" in dataset_options(name):  # the function checks images itself
+            # The function checks images itself.
+            if "on_bad_image" in registry.dataset_options(name):
                 arguments["on_bad_image"] = on_bad_image
-            data = dataset_of_function(name, arguments, **made)
+            data = registry.dataset_of_function(name, arguments, **made)
         else:
-            data = load_dataset(name, on_bad_image="defer", **made, **arguments)
+            data = registry.load_dataset(name, on_bad_image="defer", **made, **arguments)
         if self._quick or on_bad_image == "defer" or not data.files:
             return data
         # Opening all files takes minutes: do it once for all runs that share them.
@@ -285,5 +281,5 @@ def _normalisation(settings: RunConfig, data: DataSet | None = None) -> Any:
     wanted = settings.backbone["normalisation"]
     if wanted != "dataset":
         return wanted
-    known = DATASETS.get(settings.dataset["name"]) or data
+    known = registry.DATASETS.get(settings.dataset["name"]) or data
     return None if known is None else [list(known.mean), list(known.std)]
