@@ -222,11 +222,7 @@ class AnaCP(SolvedClassifier):
 
 
 def contrastive_targets(
-    means: Tensor,
-    covariance: Tensor,
-    *,
-    space: TargetSpace = "whitened",
-    least: float = 1e-6,
+    means: Tensor, covariance: Tensor, *, space: TargetSpace = "whitened", least: float = 1e-6
 ) -> Tensor:
     """Targets ``normalise(U diag(s + 1) V^T P + m0)`` of class means, see :class:`AnaCP`.
 

@@ -57,12 +57,7 @@ class RegularisedDiscriminant(RidgedScatter):
     """(classes,) log det S_c - log det S."""
 
     def __init__(
-        self,
-        dim: int,
-        n_classes: int,
-        *,
-        rank: Rank = 8,
-        ridge: float | FoundRidge = "evidence",
+        self, dim: int, n_classes: int, *, rank: Rank = 8, ridge: float | FoundRidge = "evidence"
     ) -> None:
         super().__init__(dim, n_classes, ridge=ridge)
         self.rank = rank

@@ -25,9 +25,7 @@ class Items(Protocol):
 
 
 def choose_classes(
-    what: str,
-    names: Sequence[str],
-    classes: int | Sequence[int | str] | None,
+    what: str, names: Sequence[str], classes: int | Sequence[int | str] | None
 ) -> np.ndarray:
     """Return the labels of the chosen classes, in their order.
 

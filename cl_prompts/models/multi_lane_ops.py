@@ -34,13 +34,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from cl_prompts.backbones.architecture import Rotation
-from cl_prompts.backbones.attention import (
-    attend,
-    attention_output,
-    by_head,
-    project,
-    scaled,
-)
+from cl_prompts.backbones.attention import attend, attention_output, by_head, project, scaled
 from cl_prompts.backbones.vit import FrozenViT
 
 #: Tokens that pass a frozen MLP at a time on the CPU.

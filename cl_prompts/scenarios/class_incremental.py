@@ -18,11 +18,7 @@ ClassOrder = Sequence[int] | int | Literal["shuffled"]
 
 
 def mlcil_split(
-    labels: ArrayLike,
-    *,
-    protocol: str,
-    class_order: ClassOrder | None = None,
-    seed: int = 1,
+    labels: ArrayLike, *, protocol: str, class_order: ClassOrder | None = None, seed: int = 1
 ) -> MultiLabelSplit:
     """Split multi-label images into tasks that annotate only their new classes (MLCIL).
 

@@ -9,13 +9,7 @@ import yaml
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import is_one_name, shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.parameters import (
-    CODE,
-    LISTS,
-    NESTED,
-    parameters,
-    strategy_name,
-)
+from cl_prompts.experiments.recipes.parameters import CODE, LISTS, NESTED, parameters, strategy_name
 from cl_prompts.experiments.recipes.values import Arguments, as_list, by_name, merged, yaml_of
 from cl_prompts.user_code import check_trust, is_dotted
 

@@ -70,12 +70,7 @@ _shared = cache(Resources)
 
 
 def run_all(
-    plan: Sequence[RunConfig],
-    *,
-    out: Path,
-    console: Console,
-    command: str,
-    jobs: int | None = None,
+    plan: Sequence[RunConfig], *, out: Path, console: Console, command: str, jobs: int | None = None
 ) -> Iterator[Path]:
     """Check all runs, then execute them; yield the folder of each finished run.
 
@@ -161,10 +156,7 @@ def _finish(
     left = jobs_of(runs)
     before = [run.folder for run in runs if run.state == "finished"]
     how = Launching(jobs=processes(jobs, [job.run for job in left]))
-    with (
-        stop_says(lambda: _continuation(runs, place)),
-        Display(console, len(runs)) as display,
-    ):
+    with stop_says(lambda: _continuation(runs, place)), Display(console, len(runs)) as display:
         yield from before
         with closing(executed(left, how, display, resources, built=built)) as ends:
             for job, fault in ends:

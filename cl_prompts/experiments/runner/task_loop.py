@@ -31,10 +31,7 @@ SHARE = 0.02
 
 
 def complete(
-    planned: PlannedRun,
-    watcher: Watcher,
-    resources: Resources,
-    built: Run | None = None,
+    planned: PlannedRun, watcher: Watcher, resources: Resources, built: Run | None = None
 ) -> None:
     """Execute a missing run, or resume an unfinished one from its last checkpoint.
 
