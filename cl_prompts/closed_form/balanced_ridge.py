@@ -86,7 +86,6 @@ class BalancedRidge(SymmetricSums, SolvedClassifier):
         for c, mine in rows_by_class(h, labels):
             self.grams[c].addmm_(mine.T, mine)
         self.sums.addmm_(onehot.T, h)
-        self.count += onehot.sum(dim=0)
         self.weight = None
 
     def _attempt(self) -> tuple[Tensor, Tensor]:

@@ -79,7 +79,6 @@ class KernelLDA(PrototypeClassifier):
         )
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
-        self.count += onehot.sum(dim=0)
         for member in self.members:
             member.update(x, labels)
 

@@ -99,7 +99,6 @@ class RanPAC(SolvedClassifier):
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         self.statistics.add(self.statistics.inputs(x), onehot)
-        self.count += onehot.sum(dim=0)
         self.held.add(x, onehot)
         self.weight = None
 
