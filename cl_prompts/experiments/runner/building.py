@@ -22,7 +22,7 @@ from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import Parent, RunConfig
 from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE
-from cl_prompts.experiments.run_folder.checksums import READ, SUMS_FILE, check_sums
+from cl_prompts.experiments.run_folder.files import READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.plans import settings_of
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.tracking.loggers import logger_class

@@ -9,7 +9,7 @@ import torch
 from cl_prompts.closed_form.sums import not_sums
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.checksums import MODEL
+from cl_prompts.experiments.run_folder.files import MODEL
 from cl_prompts.experiments.runner.building import STORED
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.trained import card

@@ -14,7 +14,7 @@ from cl_prompts.backbones.devices import reset_peak_memory, threads
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.executors.signals import Interrupted, StopRequest, stop_requests
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
+from cl_prompts.experiments.run_folder.files import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.plans import PlannedRun, settings_of

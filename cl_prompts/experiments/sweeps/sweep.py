@@ -15,8 +15,7 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.executors.launching import Launching
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import identity
-from cl_prompts.experiments.run_folder.checksums import check_sums
-from cl_prompts.experiments.run_folder.files import read_json
+from cl_prompts.experiments.run_folder.files import check_sums, read_json
 from cl_prompts.experiments.run_folder.plans import PlannedRun, describe, new_path, state_of
 from cl_prompts.experiments.runner.building import Resources, check_plan
 from cl_prompts.experiments.runner.orders import in_order

@@ -12,8 +12,7 @@ from huggingface_hub import HfApi, ModelCardData, snapshot_download
 
 from cl_prompts.errors import RunError, short
 from cl_prompts.experiments.results.comparison_text import markdown_text
-from cl_prompts.experiments.run_folder.checksums import MODEL
-from cl_prompts.experiments.run_folder.files import restore_folder
+from cl_prompts.experiments.run_folder.files import MODEL, restore_folder
 from cl_prompts.experiments.trained.card import CARD_FILE, MODEL_FILES, Card
 from cl_prompts.user_code import label_of
 from cl_prompts.versions import __version__
