@@ -109,8 +109,7 @@ def validate(
 
     check_recipe_code(recipe, settings, trust_code)
     runs = plan(recipe, settings)
-    from cl_prompts.experiments.runner.building import Resources, check_plan, split_of
-    from cl_prompts.experiments.runner.orders import in_order
+    from cl_prompts.experiments.runner.building import Resources, check_plan, in_order, split_of
 
     with outcomes.progress("image files opened") as progress:
         resources = Resources(progress, quick=quick)

@@ -11,7 +11,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, ModelCardData, snapshot_download
 
 from cl_prompts.errors import RunError, short
-from cl_prompts.experiments.results.comparison_text import markdown_text
+from cl_prompts.experiments.results.comparison import markdown_text
 from cl_prompts.experiments.run_folder.files import MODEL, restore_folder
 from cl_prompts.experiments.trained.card import CARD_FILE, MODEL_FILES, Card
 from cl_prompts.user_code import label_of

@@ -17,7 +17,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
-from cl_prompts.experiments.tracking.loggers import TensorBoard, logger_class
+from cl_prompts.experiments.tracking.tracker import TensorBoard, logger_class
 from tests.experiments.commands import QUICK, run, summary
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "tensorboard.md"
