@@ -86,12 +86,6 @@ def init(
         found = survey(place, test_percent=test_percent, seed=seed, progress=progress)
     for line in found.lines():
         print(line)
-    if weights is not None:
-        from cl_prompts.backbones import create_backbone
-        from cl_prompts.experiments.trained.training import backbone_for
-
-        chosen, size = backbone_for(found, backbone)
-        create_backbone(chosen, weights=str(weights), image_size=size)  # refuses others
     files.replace(out, [recipe_for(found, name, backbone, weights).encode()])
     print(f"wrote {out}; next: cl-prompts run {quote(str(out))}")
 
