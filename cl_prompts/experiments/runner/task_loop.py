@@ -133,8 +133,7 @@ class TaskLoop:
         tracker = self.attach_tracker(records, watcher)
         try:
             self.train(tracker, request)
-            names = list(run.data.classes)
-            tracker.finish(run.strategy.model, run.split.plain(), run.anytime.results, names)
+            tracker.finish(run.strategy.model, run.anytime.results)
         finally:
             tracker.close()
             run.anytime.evaluator.close()

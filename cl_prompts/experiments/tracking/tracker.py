@@ -1,6 +1,5 @@
 """Record a run while it trains: metrics.csv, loggers, diagnostics and progress."""
 
-import io
 import math
 import os
 import secrets
@@ -10,10 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from avalanche.core import BaseSGDPlugin
-from PIL import Image
 from tensorboard.plugins.hparams import summary_v2 as hparams
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
@@ -24,7 +21,6 @@ from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.results.history import usage_entropy
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.folder import KEYS_FILE, RunFolder
-from cl_prompts.experiments.run_folder.runs import METRICS_FILE, RunRecord, read_metrics
 from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.metrics.continual import forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
@@ -34,8 +30,6 @@ from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.user_code import extra, is_dotted, load_object
 
-#: a scalar, or an image of (height, width, 3) bytes
-Value = float | np.ndarray
 #: libraries with the interface of wandb
 _ONLINE = ("trackio", "wandb")
 
@@ -48,7 +42,7 @@ class Logger(Protocol):
     docs/reference/tensorboard.md lists tags and values.
     """
 
-    def write(self, tag: str, value: Value, step: int) -> None:
+    def write(self, tag: str, value: float, step: int) -> None:
         """Log a value; ``step``, the stream samples seen, never decreases."""
 
     def close(self) -> None:
@@ -81,12 +75,9 @@ class TensorBoard:
             filename_suffix=f".{secrets.token_hex(8)}",
         )
 
-    def write(self, tag: str, value: Value, step: int) -> None:
+    def write(self, tag: str, value: float, step: int) -> None:
         """Log a value; see :class:`Logger`."""
-        if isinstance(value, np.ndarray):
-            self._writer.add_image(tag, value, step, dataformats="HWC")
-        else:
-            self._writer.add_scalar(tag, value, step)
+        self._writer.add_scalar(tag, value, step)
 
     def compare(self, settings: RunConfig) -> None:
         """Write the settings for the tab "HParams"."""
@@ -128,21 +119,13 @@ class OnlineLogger:
             # Its steps count calls: use samples seen as the axis.
             self._run.define_metric("*", step_metric="samples_seen")
 
-    def write(self, tag: str, value: Value, step: int) -> None:
+    def write(self, tag: str, value: float, step: int) -> None:
         """Log a value; see :class:`Logger`."""
-        shown = self._library.Image(value) if isinstance(value, np.ndarray) else value
-        self._run.log({tag: shown, "samples_seen": step})
+        self._run.log({tag: value, "samples_seen": step})
 
     def close(self) -> None:
         """Finish the online run of this process."""
         self._run.finish()
-
-
-def pixels(chart: Any) -> np.ndarray:
-    """Return a chart of Altair as (height, width, 3) bytes."""
-    from cl_prompts.experiments.figures import style  # loads Altair
-
-    return np.asarray(Image.open(io.BytesIO(style.figure(chart, "png"))).convert("RGB"))
 
 
 def logger_class(name: str) -> Constructor:
@@ -216,9 +199,9 @@ class Tracker(BaseSGDPlugin):
         self._samples = start
         self._show_progress()
 
-    def _log(self, tag: str, value: Value) -> None:
+    def _log(self, tag: str, value: float) -> None:
         """Show a value other than NaN."""
-        if isinstance(value, float) and math.isnan(value):
+        if math.isnan(value):
             return
         for logger in self._loggers:
             logger.write(tag, value, self._samples)
@@ -286,38 +269,17 @@ class Tracker(BaseSGDPlugin):
             self._log(tag, value)
         self._write(entries)
 
-    def finish(
-        self,
-        model: ContinualModel,
-        stream: Mapping[str, Any],
-        results: Mapping[str, float | None],
-        class_names: list[str],
-    ) -> None:
-        """Log pictures, settings and final numbers; write the cosines between keys.
+    def finish(self, model: ContinualModel, results: Mapping[str, float | None]) -> None:
+        """Log settings and final numbers; write the cosines between keys.
 
         Args:
             model: model of the strategy.
-            stream: content of ``stream.json``.
             results: final numbers; None where a number is not defined.
-            class_names: class names of the data set.
         """
-        from cl_prompts.experiments.figures import maps  # here, since it loads Altair
-
         similarity = key_similarity(model)
         if similarity is not None:
             place = self.folder.path / KEYS_FILE
             files.write_arrays(place, similarity=similarity.cpu().numpy())
-        summary = {
-            "n_classes": model.n_classes,
-            "class_names": class_names,
-            "multi_label": self.measure == "map",
-            "task_ends": [end.samples_seen for end in self.anytime.curve.task_ends],
-        }
-        metrics = read_metrics(self.folder.path / METRICS_FILE)
-        run = RunRecord(self.folder.path, summary, metrics=metrics)
-        self._log("stream", pixels(maps.stream_chart(stream, class_names)))
-        for name, chart in maps.pictures(run):
-            self._log(name, pixels(chart))
         final = {f"final/{name}": value for name, value in results.items()}
         # The end of the stream may be an extra point.
         final[f"{self.measure}/a_auc"] = results.get("a_auc")
