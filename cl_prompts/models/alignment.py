@@ -107,7 +107,6 @@ class BatchAlignment(nn.Module):
         form: see :func:`aligned`.
         coefficient: c, see :func:`aligned`.
         target: constant covariance (dim, dim); None: R.
-        momentum: k.
 
     Example:
         >>> alignment = BatchAlignment(3, "corrected")
@@ -117,20 +116,15 @@ class BatchAlignment(nn.Module):
     """
 
     reference: Tensor
+    momentum = 0.5
+    """k, as published."""
 
     def __init__(
-        self,
-        dim: int,
-        form: BatchForm,
-        *,
-        coefficient: float = 0.5,
-        target: Tensor | None = None,
-        momentum: float = 0.5,
+        self, dim: int, form: BatchForm, *, coefficient: float = 0.5, target: Tensor | None = None
     ) -> None:
         super().__init__()
         self.form = form
         self.coefficient = coefficient
-        self.momentum = momentum
         self.moves = target is None
         self.in_evaluation = True
         """Whether features are aligned in evaluation, too."""
