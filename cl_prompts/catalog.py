@@ -1,7 +1,5 @@
 """Names and settings of the package as data, so that listing them imports nothing."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from functools import cache
@@ -18,8 +16,7 @@ def catalog() -> dict[str, Any]:
     'MVP'
     """
     text = Path(__file__).with_name("settings.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    return json.loads(text)
 
 
 def door(room: str, public: str, *own: str) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

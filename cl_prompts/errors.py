@@ -1,7 +1,5 @@
 """Errors whose message is one sentence, and helpers for such messages."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Seeds derived from a run's seed, and draws that leave global generators alone."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

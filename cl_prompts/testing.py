@@ -1,7 +1,5 @@
 """Conformance checks for strategies of this package and for your own."""
 
-from __future__ import annotations
-
 import io
 import tempfile
 from collections.abc import Callable
@@ -103,8 +101,7 @@ class Trial:
     def scores(self, strategy: OnlineStrategy) -> Tensor:
         """Return the logits (n, classes) of the images."""
         with torch.no_grad():
-            found: Tensor = strategy.model.eval()(self.images)
-        return found
+            return strategy.model.eval()(self.images)
 
 
 def check_strategy(method: Callable[..., OnlineStrategy], **settings: Any) -> None:
@@ -151,8 +148,7 @@ def _trial(method: Any, scenario: str, backbone: Any, given: dict[str, Any]) -> 
 
     def make() -> OnlineStrategy:
         torch.manual_seed(0)  # models draw their first parameters from the global generator
-        strategy: OnlineStrategy = method(backbone=backbone, n_classes=N_CLASSES, **settings)
-        return strategy
+        return method(backbone=backbone, n_classes=N_CLASSES, **settings)
 
     try:
         make().check_announced(announced=scenario != "si_blurry")
@@ -257,8 +253,7 @@ def _as_file(state: dict[str, Any]) -> dict[str, Any]:
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
-    loaded: dict[str, Any] = torch.load(file, weights_only=True)
-    return loaded
+    return torch.load(file, weights_only=True)
 
 
 CHECKS = (

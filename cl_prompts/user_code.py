@@ -4,8 +4,6 @@ Importing a module runs it, so a name in a file of another user needs trust. Str
 must have the right base class, scenarios and data sets a decorator.
 """
 
-from __future__ import annotations
-
 import inspect
 import os
 import sys

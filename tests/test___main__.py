@@ -12,7 +12,6 @@ QUICK = {
     "show digits": 0,
     "show strategy mvp": 0,
     "show dataset folder": 0,
-    "completion bash": 0,
     "run no_such_recipe": 2,
     "run digits strategy=mvpp": 2,
     "run digits lrr=1": 2,

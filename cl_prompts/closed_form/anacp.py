@@ -1,7 +1,5 @@
 """AnaCP: features regressed onto contrastive class targets, in closed form."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -178,12 +176,10 @@ class AnaCP(SolvedClassifier):
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         x = F.normalize(x, dim=1)
-        self.count += onehot.sum(dim=0)
         self.moments.update(x, labels)
         if self.form == "released" and len(x):
             self._average_covariance(x - onehot @ self.moments.mean)
-            n = onehot.sum(dim=0)
-            self.first += torch.where(self.count == n, n, 0)  # where there was none before
+            self.first += torch.where(self.seen, 0, onehot.sum(dim=0))
         if self.classes is not None:
             self.classes.update(x, labels)
         for head in self.heads:
@@ -192,7 +188,8 @@ class AnaCP(SolvedClassifier):
 
     def _average_covariance(self, inside: Tensor) -> None:
         """Published average: S = (n S + B S_new) / (n + B), where n counts the batch already."""
-        batch, n = len(inside), self.count.sum()
+        batch = len(inside)
+        n = self.count.sum() + batch
         new = inside.T @ inside / batch
         if int(n) == batch:
             self.covariance.copy_(new).diagonal().add_(VARIANCE)
@@ -224,11 +221,7 @@ class AnaCP(SolvedClassifier):
 
 
 def contrastive_targets(
-    means: Tensor,
-    covariance: Tensor,
-    *,
-    space: TargetSpace = "whitened",
-    least: float = 1e-6,
+    means: Tensor, covariance: Tensor, *, space: TargetSpace = "whitened", least: float = 1e-6
 ) -> Tensor:
     """Targets ``normalise(U diag(s + 1) V^T P + m0)`` of class means, see :class:`AnaCP`.
 

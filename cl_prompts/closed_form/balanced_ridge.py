@@ -1,7 +1,5 @@
 """AIR: class-balanced ridge regression."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch
@@ -88,7 +86,6 @@ class BalancedRidge(SymmetricSums, SolvedClassifier):
         for c, mine in rows_by_class(h, labels):
             self.grams[c].addmm_(mine.T, mine)
         self.sums.addmm_(onehot.T, h)
-        self.count += onehot.sum(dim=0)
         self.weight = None
 
     def _attempt(self) -> tuple[Tensor, Tensor]:

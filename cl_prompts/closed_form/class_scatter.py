@@ -1,7 +1,5 @@
 """One exact covariance per class, and a limit of its memory."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import ClassVar
 

@@ -2,15 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_prompts.closed_form.class_scatter import ClassScatter, rows_by_class
 from cl_prompts.closed_form.pooled_ridge import FoundRidge, RidgedScatter
 from cl_prompts.closed_form.shrinkage import mean_variance
-from cl_prompts.closed_form.sketches import ClassSketches
+from cl_prompts.closed_form.sums import Limits
+
+
+class ClassSketches(nn.Module):
+    """One sketch per class of the rows added to it (Frequent Directions: Liberty, KDD 2013).
+
+    The sketch V (rank, dim) of rows X (n, dim) underestimates their scatter: ``0 <= X'X - V'V <=
+    |X|_F^2 / rank`` in spectral norm, for any order and division of the rows. It is exact for at
+    most ``rank`` rows. Sketches merge by adding the rows of one to the other, with the same bound
+    (Ghashami, Liberty, Phillips and Woodruff, SIAM J. Comput. 2016).
+
+    Args:
+        rank: rows of a sketch.
+        dim: length of a row.
+        n_classes: sketches.
+
+    Example:
+        >>> sketches = ClassSketches(2, dim=3, n_classes=1)
+        >>> sketches.add(0, torch.tensor([[0.0, 4.0, 0.0], [3.0, 0.0, 0.0]]).double())
+        >>> v = sketches.rows[0]
+        >>> (v.T @ v).diagonal().tolist()
+        [9.0, 16.0, 0.0]
+    """
+
+    class_axes: ClassVar = {"rows": 0}
+    rows: Tensor
+
+    def __init__(self, rank: int, dim: int, n_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(n_classes, rank, dim, dtype=torch.float64))
+
+    def limits(self) -> Limits:
+        """Rows cannot be taken out."""
+        return Limits(
+            subtract="images cannot be taken out of sketches of covariances",
+            order="sketches of covariances depend on the order of their rows",
+        )
+
+    @torch.no_grad()
+    def add(self, c: int, rows: Tensor) -> None:
+        """Add rows (n, dim) to the sketch of class c."""
+        if len(rows):
+            self.rows[c] = compressed(torch.cat([self.rows[c], rows]), self.rows.shape[1])
+
+
+def compressed(rows: Tensor, rank: int) -> Tensor:
+    """Sketch (rank, dim) of more than ``rank`` rows (n, dim): the leading singular directions, each
+    squared singular value reduced by the largest of those left out."""
+    # Singular values of X by the Gram matrix X X', which is small: X = U s W', so U' X = s W'.
+    # Rows that are not finite stay so, where eigh would fail.
+    values, vectors = torch.linalg.eigh((rows @ rows.T).nan_to_num())
+    left_out, kept = values[-rank - 1].clamp(min=0), values[-rank:]
+    # sqrt(s^2 - delta) W' = sqrt(1 - delta / s^2) U' X
+    scale = 1 - left_out / kept.clamp(min=torch.finfo(rows.dtype).tiny)
+    return scale.clamp(min=0).sqrt()[:, None] * (vectors[:, -rank:].T @ rows)
+
 
 Rank = int | Literal["full"]
 
@@ -22,9 +77,9 @@ class RegularisedDiscriminant(RidgedScatter):
     Score of class c: ``-1/2 [(x - mu_c)' S_c^-1 (x - mu_c) + log det S_c]`` with ``S_c = S + a_c
     V_c' V_c`` and ``S = Sw + b t I``. Sw is the pooled covariance within classes, ``t = tr(Sw) /
     dim``, and ``V_c' V_c`` a sketch of rank r of the class's own covariance, see
-    :class:`~cl_prompts.closed_form.sketches.ClassSketches`. ``a_c = n_c / dim``, so that a class
-    with few samples relies on the pooled covariance. By Woodbury's identity one Cholesky factor of
-    S serves all classes. Scores are relative to the best seen class of their sample.
+    :class:`ClassSketches`. ``a_c = n_c / dim``, so that a class with few samples relies on the
+    pooled covariance. By Woodbury's identity one Cholesky factor of S serves all classes. Scores
+    are relative to the best seen class of their sample.
 
     The state takes dim^2 + classes * (rank + 1) * dim numbers. Neither S nor the means depend on
     the order of samples; the sketches do once a class has more than r samples, within their bound.
@@ -57,12 +112,7 @@ class RegularisedDiscriminant(RidgedScatter):
     """(classes,) log det S_c - log det S."""
 
     def __init__(
-        self,
-        dim: int,
-        n_classes: int,
-        *,
-        rank: Rank = 8,
-        ridge: float | FoundRidge = "evidence",
+        self, dim: int, n_classes: int, *, rank: Rank = 8, ridge: float | FoundRidge = "evidence"
     ) -> None:
         super().__init__(dim, n_classes, ridge=ridge)
         self.rank = rank

@@ -1,15 +1,13 @@
 """Held-out scores of learned samples."""
 
-from __future__ import annotations
-
 from copy import deepcopy
 
 import torch
 from torch import Tensor
 
+from cl_prompts.closed_form.discriminant import ClassSketches
 from cl_prompts.closed_form.held_out import HeldOutSample
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
-from cl_prompts.closed_form.sketches import ClassSketches
 from cl_prompts.closed_form.sums import combine, zero
 from cl_prompts.errors import InputError
 

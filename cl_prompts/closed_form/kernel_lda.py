@@ -1,7 +1,5 @@
 """Linear discriminant analysis on random Fourier features: KLDA and RanDumb."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -81,7 +79,6 @@ class KernelLDA(PrototypeClassifier):
         )
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
-        self.count += onehot.sum(dim=0)
         for member in self.members:
             member.update(x, labels)
 

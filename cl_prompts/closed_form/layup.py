@@ -1,7 +1,5 @@
 """LayUP: ridge regression whose ridge is cross-validated on each task."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """FeCAM: Mahalanobis distance to class means, with one covariance per class."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -103,7 +101,6 @@ class MahalanobisPerClass(PrototypeClassifier):
         return covariance + added + self.off_diagonal * mean_off * (1 - identity)
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
-        self.count += onehot.sum(dim=0)
         self.classes.update(F.normalize(x, dim=1) if self.form == "frozen" else x, labels)
         self.current = None
 

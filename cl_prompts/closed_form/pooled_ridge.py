@@ -1,7 +1,5 @@
 """Class-balanced ridge regression from one pooled scatter and the class means."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

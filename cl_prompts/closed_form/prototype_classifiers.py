@@ -76,6 +76,7 @@ class PrototypeClassifier(nn.Module):
         onehot = (labels.to(features.device)[:, None] == columns).to(self.count.dtype)
         with torch.autocast(features.device.type, enabled=False):
             self._update(features.to(self.count.dtype), onehot, labels)
+            self.count += onehot.sum(dim=0)
 
     @torch.no_grad()
     def logits(self, features: Tensor, *, wait: bool = True) -> Tensor:
@@ -132,6 +133,7 @@ class PrototypeClassifier(nn.Module):
         return scores - scores.masked_fill(~self.seen, float("-inf")).amax(dim=1, keepdim=True)
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
+        """Add a batch, before ``count`` does."""
         raise NotImplementedError
 
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
@@ -169,9 +171,9 @@ class NearestClassMean(PrototypeClassifier):
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         n = onehot.sum(dim=0)  # samples of each class in the batch
-        self.count += n
+        total = (self.count + n).clamp(min=1)
         # mu_c += (sum of the batch's x - n_c mu_c) / N_c
-        self.mean += (onehot.T @ x - n[:, None] * self.mean) / self.count.clamp(min=1)[:, None]
+        self.mean += (onehot.T @ x - n[:, None] * self.mean) / total[:, None]
 
     def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
         if self.metric == "cosine":
@@ -263,7 +265,6 @@ class PooledScatter(SolvedClassifier):
         between = self._between(self.count, n, total)
         self.scatter.addmm_((shift * between[:, None]).T, shift)
         self.mean += shift * (n / total)[:, None]
-        self.count += n
         self.weight = None
 
     def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:

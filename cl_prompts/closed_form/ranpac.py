@@ -1,7 +1,5 @@
 """RanPAC: ridge regression on randomly projected features."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import torch
@@ -101,7 +99,6 @@ class RanPAC(SolvedClassifier):
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
         self.statistics.add(self.statistics.inputs(x), onehot)
-        self.count += onehot.sum(dim=0)
         self.held.add(x, onehot)
         self.weight = None
 

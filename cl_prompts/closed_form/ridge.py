@@ -4,8 +4,6 @@ RanPAC and GACL use it with one-hot targets, multi-label ridge and L3A with seve
 sample weights, FlyPrompt's router with expert ids.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Shrinkage of covariances and ridges of regressions, computed from the data."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

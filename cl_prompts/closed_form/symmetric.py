@@ -1,7 +1,5 @@
 """Symmetric packing: checkpoints hold the lower triangle of symmetric sums."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import torch

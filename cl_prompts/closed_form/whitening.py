@@ -1,7 +1,5 @@
 """Streaming centring, standardisation or whitening of the head's input."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

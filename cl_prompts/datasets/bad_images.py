@@ -1,7 +1,5 @@
 """Checks of image files: unreadable files, sizes and pixels."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Data sets by name: how to find, download, read and augment each."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -12,18 +10,15 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.transforms import AutoAugmentPolicy
 
 from cl_prompts.datasets import digits, readers
-from cl_prompts.datasets.coco import read_coco
 from cl_prompts.datasets.csv_table import read_csv
 from cl_prompts.datasets.dataset import IMAGENET_MEAN, IMAGENET_STD, Statistics
 from cl_prompts.datasets.files import LayoutError
 from cl_prompts.datasets.folders import read_any_folder, read_domainnet
-from cl_prompts.datasets.grocery import read_grocery
 from cl_prompts.datasets.hub import read_hf, read_webdataset
 from cl_prompts.datasets.readers import Reader
 from cl_prompts.datasets.source import Source
 from cl_prompts.datasets.stored_features import read_features
 from cl_prompts.datasets.transforms import Augmentation
-from cl_prompts.datasets.voc import read_voc2007
 from cl_prompts.errors import InputError
 
 
@@ -75,7 +70,7 @@ def _cifar(kind: type[CIFAR10], files: str, **texts: Any) -> DataSetEntry:
 
 def _coco(year: int, n_train: int, n_test: int) -> DataSetEntry:
     return DataSetEntry(
-        partial(read_coco, year),
+        partial(readers.read_coco, year),
         OBJECTS,
         layout=f"train{year}/, val{year}/ and annotations/instances_{{train,val}}{year}.json",
         folder="coco",
@@ -136,7 +131,7 @@ DATASETS: dict[str, DataSetEntry] = {
         description="CUB-200-2011: 5994 training and 5794 test photos of birds, 200 classes",
     ),
     "grocery": DataSetEntry(
-        read_grocery,
+        readers.read_grocery,
         Augmentation(AutoAugmentPolicy.IMAGENET),
         layout="train.txt, val.txt, test.txt, classes.csv and the images that the lists name",
         folder="GroceryStoreDataset/dataset",
@@ -172,7 +167,7 @@ DATASETS: dict[str, DataSetEntry] = {
         description="2000 scenes of 1 to 4 handwritten digits, 64x64, 10 classes, embedded",
     ),
     "voc2007": DataSetEntry(
-        read_voc2007,
+        readers.read_voc2007,
         OBJECTS,
         layout="JPEGImages/ and ImageSets/Main/<class>_<split>.txt",
         folder="VOCdevkit/VOC2007",

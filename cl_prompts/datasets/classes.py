@@ -1,9 +1,7 @@
 """Labels and classes: check, count, choose and order them."""
 
-from __future__ import annotations
-
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Protocol
 
@@ -27,9 +25,7 @@ class Items(Protocol):
 
 
 def choose_classes(
-    what: str,
-    names: Sequence[str],
-    classes: int | Sequence[int | str] | None,
+    what: str, names: Sequence[str], classes: int | Sequence[int | str] | None
 ) -> np.ndarray:
     """Return the labels of the chosen classes, in their order.
 
@@ -232,7 +228,7 @@ def check_classes(what: str, train: np.ndarray, test: np.ndarray, names: Sequenc
 
 
 def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:
-    """Refuse blank, equal or nearly equal names of classes or domains; see :func:`alike`.
+    """Refuse names that are blank, equal, or differ only in case, outer blanks or Unicode form.
 
     Raises:
         InputError: names the first of them.
@@ -243,26 +239,14 @@ def check_names(what: str, names: Sequence[str], kind: str = "class") -> None:
     double = doubled(names)
     if double is not None:
         raise InputError(f"two classes of {what} are called {double!r}: rename one")
-    pair = alike(names)
-    if pair is not None:
-        raise InputError(
-            f"names {pair[0]!r} and {pair[1]!r} of {what} differ only in case, blanks or the"
-            f" encoding of accents. Merge them if they are one {kind}; otherwise rename one"
-        )
-
-
-def alike(names: Iterable[str]) -> tuple[str, str] | None:
-    """Find the first two names that differ only in case, outer blanks or Unicode form.
-
-    >>> alike(["cat", "dog", "Cat "]), alike(["cat", "cats"])
-    (('cat', 'Cat '), None)
-    """
     met: dict[str, str] = {}
     for name in names:
         first = met.setdefault(unicodedata.normalize("NFC", name.casefold()).strip(), name)
         if first != name:
-            return first, name
-    return None
+            raise InputError(
+                f"names {first!r} and {name!r} of {what} differ only in case, blanks or the"
+                f" encoding of accents. Merge them if they are one {kind}; otherwise rename one"
+            )
 
 
 def check_labels(targets: ArrayLike, name: str) -> tuple[np.ndarray, int]:

@@ -1,7 +1,5 @@
 """Items of map-style data sets, keys of their augmented views, and their batches."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

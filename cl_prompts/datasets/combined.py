@@ -1,7 +1,5 @@
 """Two data sets in sequence, with classes matched by name."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence
@@ -21,7 +19,7 @@ from cl_prompts.errors import InputError
 
 
 class CombinedSet(ImageSet):
-    """The images of other sets in sequence, with labels of its own.
+    """The images of two other sets in sequence, with labels of its own.
 
     Each image is read by its own set, under its number there.
 
@@ -59,12 +57,8 @@ class CombinedSet(ImageSet):
     def _place(self, index: int) -> tuple[ImageSet, int]:
         """The set that an image comes from, and its row there."""
         row = range(len(self))[index]  # allows negative indices
-        *others, last = self.parts
-        for part in others:
-            if row < len(part):
-                return part, row
-            row -= len(part)
-        return last, row
+        first, second = self.parts
+        return (first, row) if row < len(first) else (second, row - len(first))
 
     @property
     def is_plain(self) -> bool:

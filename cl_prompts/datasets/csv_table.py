@@ -1,7 +1,5 @@
 """Your own data set as CSV tables with rows ``path,label;label`` or ``path,label,domain``."""
 
-from __future__ import annotations
-
 import csv
 import os
 from pathlib import Path

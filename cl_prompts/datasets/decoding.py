@@ -16,8 +16,6 @@ more than 179 megapixels  refused by Pillow
 ========================  =======================================================================
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Sequence
 from io import BytesIO

@@ -1,7 +1,5 @@
 """The embedded data sets: scikit-learn's handwritten digits, and scenes of several digits."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec

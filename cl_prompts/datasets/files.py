@@ -1,7 +1,5 @@
 """Lists of files: text tables, and checks for missing and repeated images."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field

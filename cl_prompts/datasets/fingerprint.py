@@ -1,7 +1,5 @@
 """Fingerprints of data sets, which detect changes of images and labels."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence

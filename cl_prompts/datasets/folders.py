@@ -1,7 +1,5 @@
 """Image folders (``<class>/*`` or ``<domain>/<class>/*``), and DomainNet."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -44,14 +42,14 @@ def read_any_folder(
     for root, name in zip(roots, ("train", "test or val"), strict=False):
         if not root.is_dir():
             raise LayoutError(f"it has no folder {name}")
-    parts, classes = numbered(_scanned(root, domains) for root in roots)
+    parts, classes = numbered(scan_classes(root, domains) for root in roots)
     if test_percent is not None:
         parts = [*parts[0].split(classes, test_percent, split_seed)]
     return Source(parts, classes)
 
 
-def _scanned(root: Path, domains: bool | str) -> Part:
-    """List all images of class folders, by domain, class and file name."""
+def scan_classes(root: Path, domains: bool | str) -> Part:
+    """List all images of class folders, by domain, class and file name; labels are names."""
     above = class_folders(root) if domains is True else [""]
     places = [(domain, name) for domain in above for name in class_folders(root / domain)]
     found = scan_images([root / domain / name for domain, name in places])

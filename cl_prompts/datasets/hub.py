@@ -1,7 +1,5 @@
 """Data sets that the library ``datasets`` reads: of its hub, local, and WebDataset shards."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence

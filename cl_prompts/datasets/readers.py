@@ -1,21 +1,30 @@
-"""Readers of single-label data sets."""
+"""Readers of published data sets in their official layouts."""
 
-from __future__ import annotations
-
+import csv
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torchvision.datasets import CIFAR10
 
+from cl_prompts.datasets.classes import label_matrix
 from cl_prompts.datasets.files import check_listed, table
 from cl_prompts.datasets.folders import class_folders, scan_images
 from cl_prompts.datasets.source import Part, Source, numbered
 
 #: (folder, options) -> ``Source``
 Reader = Callable[..., Source]
+#: The 20 classes of VOC, in alphabetical order.
+VOC_CLASSES: tuple[str, ...] = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
+    *("train", "tvmonitor"),
+)
+Difficult = Literal["negative", "ignore"]
 
 
 def read_cifar(kind: type[CIFAR10], folder: Path, download: bool = False) -> Source:
@@ -76,3 +85,97 @@ def read_cub200(folder: Path) -> Source:
     check_listed(paths, str(folder / "images.txt"))
     in_test = np.array([flags[image] != "1" for image in files])
     return Source(Part(paths, targets).divided(in_test), classes)
+
+
+def read_grocery(folder: Path, labels: Literal["fine", "coarse"] = "fine") -> Source:
+    """Read GroceryStoreDataset (Klasson, Zhang and Kjellström, WACV 2019), folder ``dataset``.
+
+    The validation images join the training images. Iconic images are not read. Rows of the lists
+    are ``path, fine label, coarse label``.
+
+    Args:
+        labels: 81 fine or 42 coarse classes.
+
+    Raises:
+        LayoutError: a missing image.
+    """
+    column = "Coarse Class" if labels == "coarse" else "Class"
+    with (folder / "classes.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = [*csv.DictReader(file)]
+    names = {int(row[f"{column} ID (int)"]): row[f"{column} Name (str)"].strip() for row in rows}
+    parts = []
+    for lists in (("train", "val"), ("test",)):
+        paths: list[str] = []
+        targets: list[int] = []
+        for name in lists:
+            for line in (folder / f"{name}.txt").read_text("utf-8").splitlines():
+                path, fine, coarse = line.split(",")
+                paths.append(str(folder / path.strip()))
+                targets.append(int(coarse if labels == "coarse" else fine))
+        check_listed(paths, f"the lists {' and '.join(lists)}")
+        parts.append(Part(paths, np.array(targets)))
+    return Source(parts, tuple(names[label] for label in range(len(names))))
+
+
+def read_coco(year: int, folder: Path) -> Source:
+    """Read COCO's training images, and its validation images as the test set.
+
+    Labels are the alphabetical ranks of category names. All instance annotations count, including
+    crowds, as in MULTI-LANE's published code. Images are sorted by id; images without annotations
+    have no label (2014: 82783 and 40504 images, 82081 and 40137 of them with labels).
+
+    Raises:
+        LayoutError: missing images.
+    """
+    parts = []
+    for split in (f"train{year}", f"val{year}"):
+        file = folder / "annotations" / f"instances_{split}.json"
+        found = json.loads(file.read_bytes())
+        categories = {entry["id"]: entry["name"] for entry in found["categories"]}
+        names = {entry["id"]: entry["file_name"] for entry in found["images"]}
+        # By id: the order in the file differs between downloads.
+        labels: dict[int, list[str]] = {image: [] for image in sorted(names)}
+        for entry in found["annotations"]:
+            labels[entry["image_id"]].append(categories[entry["category_id"]])
+        paths = [str(folder / split / names[image]) for image in labels]
+        check_listed(paths, str(file))
+        classes = tuple(sorted(categories.values()))
+        parts.append(Part(paths, label_matrix(list(labels.values()), classes)))
+    return Source(parts, classes)
+
+
+def read_voc2007(
+    folder: Path, *, splits: str = "trainval/test", difficult: Difficult = "negative"
+) -> Source:
+    """Read VOC 2007 from its images and image-level lists, without XML.
+
+    The lists are ``ImageSets/Main/<class>_<split>.txt``. Only 1 is a positive label; -1 (absent)
+    and 0 (only difficult objects of the class) are negative, as in MULTI-LANE's published code.
+    Images with only difficult objects have no label.
+
+    Args:
+        splits: training and test split, such as "train/val", of train, val, trainval and test;
+            train/val does not need the test archive.
+        difficult: treatment of a class of which an image has only difficult objects: "negative", as
+            published, or "ignore", which excludes the pair from average precision (``.ignored``);
+            in training it remains negative.
+
+    Raises:
+        LayoutError: missing images.
+    """
+    parts = []
+    for split in splits.split("/"):
+        ids, values = _voc_lists(folder / "ImageSets" / "Main", split)
+        paths = [str(folder / "JPEGImages" / f"{image}.jpg") for image in ids]
+        check_listed(paths, f"split {split}")
+        ignored = values == 0 if difficult == "ignore" else None
+        parts.append(Part(paths, (values == 1).astype(np.uint8), ignored=ignored))
+    return Source(parts, VOC_CLASSES)
+
+
+def _voc_lists(folder: Path, split: str) -> tuple[list[str], np.ndarray]:
+    """Return the image ids of a split, and the value (-1, 0 or 1) of each class, (n, 20) int8."""
+    files = [folder / f"{name}_{split}.txt" for name in VOC_CLASSES]
+    ids = [image for image, _ in table(files[0])]
+    columns = [[int(value) for _, value in table(file)] for file in files]
+    return ids, np.array(columns, dtype=np.int8).T

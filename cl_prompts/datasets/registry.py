@@ -1,7 +1,5 @@
 """Data sets by name: load, choose classes, and check."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
@@ -39,8 +37,7 @@ def find_dataset(name: str) -> DataSetEntry | Callable[..., DataSet]:
     if ":" not in name:
         one_of("data set", name, DATASETS)
         return DATASETS[name]
-    function: Callable[..., DataSet] = load_function("data set", name)
-    return function
+    return load_function("data set", name)
 
 
 def dataset_options(name: str) -> dict[str, tuple[Any, Any]]:
@@ -104,7 +101,7 @@ def load_dataset(
             such files (listed in ``.skipped``); "defer" checks nothing here, which saves one pass
             over the images, and an unreadable file stops the run.
         options: of the data set (:func:`dataset_options`), such as ``splits`` and ``difficult`` of
-            :func:`~cl_prompts.datasets.voc.read_voc2007`; None means the default.
+            :func:`~cl_prompts.datasets.readers.read_voc2007`; None means the default.
 
     Raises:
         InputError: unknown name, bad argument, missing or incomplete data set, a class without

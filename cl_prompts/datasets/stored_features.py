@@ -6,8 +6,6 @@ ones (rows, classes). ``classes.json`` lists the names of the classes; by defaul
 and so on. Pieces are read by the order of their names.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -116,5 +114,4 @@ def _labels(file: Path) -> np.ndarray:
 
 def _tensor(file: Path, name: str) -> Tensor:
     with safe_open(file, framework="pt") as opened:
-        found: Tensor = opened.get_tensor(name)  # mapped
-        return found
+        return opened.get_tensor(name)  # mapped

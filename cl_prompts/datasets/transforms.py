@@ -1,7 +1,5 @@
 """Transforms of decoded images: resizing, augmentation, and the seeds of augmented views."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass

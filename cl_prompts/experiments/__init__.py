@@ -5,7 +5,7 @@ from cl_prompts.catalog import door
 __getattr__, __dir__ = door(
     __name__,
     "cli.entry.main recipes.run_config.RunConfig recipes.run_config.plan report.page.write_report"
-    " results.comparison.compare results.comparison_text.written run_folder.runs.RunRecord"
+    " results.comparison.compare results.comparison.written run_folder.runs.RunRecord"
     " run_folder.runs.collect runner.running.run_all runner.storing.store_features"
     " trained.model.Model",
 )

@@ -1,7 +1,5 @@
 """Cross-entropy over competing classes and over rows, and masked means."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

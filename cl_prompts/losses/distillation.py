@@ -1,7 +1,5 @@
 """Distillation from an earlier model (LwF) or from stored logits (DER++)."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

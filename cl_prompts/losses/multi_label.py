@@ -1,7 +1,5 @@
 """Binary cross-entropy over the annotated classes."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -5,8 +5,6 @@ Mask and Visual Prompt Tuning", ICCV 2023, https://arxiv.org/abs/2308.09303. The
 forms evidently intended; the variants of the published code have names.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -4,8 +4,6 @@ Published for CLIP; here the frozen class rows are running means of frozen featu
 no text tower. Gradient goes to the prompted side alone.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

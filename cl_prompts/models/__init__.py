@@ -10,6 +10,6 @@ __getattr__, __dir__ = door(
     " mixture_head.MixtureHead multi_lane.MultiLaneViT prompted.InstanceLogitMask"
     " prompted.PromptedViT prototype.PrototypeViT routers.AnalyticRouter routers.ExpertRouter"
     " routers.HeadRouter routers.TaskIdentity slow_heads.SlowHeads"
-    " subspace_prototypes.SubspacePrototypes",
+    " adapted.SubspacePrototypes",
 )
 __all__ = __dir__()

@@ -1,7 +1,5 @@
 """MePo's alignment of features to a reference covariance, by batch and streamed."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -87,10 +85,8 @@ def covariance(features: Tensor) -> Tensor:
 
 
 def _factor(matrix: Tensor) -> Tensor:
-    factor: Tensor = torch.linalg.cholesky(
-        matrix + JITTER * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    )
-    return factor
+    identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    return torch.linalg.cholesky(matrix + JITTER * identity)
 
 
 def _double(features: Tensor) -> Tensor:
@@ -111,7 +107,6 @@ class BatchAlignment(nn.Module):
         form: see :func:`aligned`.
         coefficient: c, see :func:`aligned`.
         target: constant covariance (dim, dim); None: R.
-        momentum: k.
 
     Example:
         >>> alignment = BatchAlignment(3, "corrected")
@@ -121,20 +116,15 @@ class BatchAlignment(nn.Module):
     """
 
     reference: Tensor
+    momentum = 0.5
+    """k, as published."""
 
     def __init__(
-        self,
-        dim: int,
-        form: BatchForm,
-        *,
-        coefficient: float = 0.5,
-        target: Tensor | None = None,
-        momentum: float = 0.5,
+        self, dim: int, form: BatchForm, *, coefficient: float = 0.5, target: Tensor | None = None
     ) -> None:
         super().__init__()
         self.form = form
         self.coefficient = coefficient
-        self.momentum = momentum
         self.moves = target is None
         self.in_evaluation = True
         """Whether features are aligned in evaluation, too."""

@@ -1,7 +1,5 @@
 """Common base of all models on a frozen ViT."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
@@ -290,10 +288,7 @@ class ContinualModel(nn.Module):
     def exported(self) -> bytes:
         """:meth:`learned_state` as safetensors bytes, with hashes of backbone and state."""
         state = {k: v.detach().cpu().contiguous() for k, v in self.learned_state().items()}
-        about = {
-            "backbone": backbone_hash(self.backbone),
-            "sha256": state_hash(state),
-        }
+        about = {"backbone": backbone_hash(self.backbone), "sha256": state_hash(state)}
         return tensors_file.save(state, metadata={"cl_prompts": json.dumps(about)})
 
     def save(self, path: str | Path) -> None:

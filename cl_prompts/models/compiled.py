@@ -1,7 +1,5 @@
 """Compiled second stage of forward passes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Feature cache: the frozen part of forward passes, computed once per sample."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any

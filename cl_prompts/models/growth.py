@@ -6,8 +6,6 @@ rows)``. ``add_task()`` appends to lists of parts, and ``grown()`` is called las
 define the same attributes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 from zlib import crc32

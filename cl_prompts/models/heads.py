@@ -1,7 +1,5 @@
 """Heads: linear, cosine, unit rows."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

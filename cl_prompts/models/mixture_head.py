@@ -1,7 +1,5 @@
 """Mixture of heads: a gate mixes the best class rows for each image."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch
@@ -114,8 +112,7 @@ class MixtureHead(nn.Module):
 
     def gate_logits(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> s (batch, groups)."""
-        logits: Tensor = self.gate(unit_rows(features))
-        return logits
+        return self.gate(unit_rows(features))
 
     def route(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features (batch, dim) -> weights p and numbers of the best experts, (batch, k) each."""

@@ -25,8 +25,6 @@ Shapes: T lanes of S selectors, P prompts per block. Selectors (T, S, dim), call
 the blocks; prompts of one block (T, 2, heads, P, head dim), keys before values.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import repeat
@@ -36,13 +34,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from cl_prompts.backbones.architecture import Rotation
-from cl_prompts.backbones.attention import (
-    attend,
-    attention_output,
-    by_head,
-    project,
-    scaled,
-)
+from cl_prompts.backbones.attention import attend, attention_output, by_head, project, scaled
 from cl_prompts.backbones.vit import FrozenViT
 
 #: Tokens that pass a frozen MLP at a time on the CPU.

@@ -1,7 +1,5 @@
 """A classifier without gradients on the features of a frozen ViT."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Hashable, Mapping
 
 import torch

@@ -1,7 +1,5 @@
 """Selectors that choose an expert by a classifier of queries, not by keys."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

@@ -1,7 +1,5 @@
 """Slow heads (moving averages of a head), and ensembles of heads."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """Avalanche benchmarks of splits."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from functools import partial
@@ -10,15 +8,7 @@ from typing import Any
 import numpy as np
 from avalanche.benchmarks import CLScenario
 
-from cl_prompts.datasets.classes import (
-    Items,
-    check_label_matrix,
-    check_labels,
-    count_labels,
-    domains_of,
-    ignored_of,
-    labels_of,
-)
+from cl_prompts.datasets import classes
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
@@ -53,8 +43,8 @@ def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[...,
     """
     scenario = Scenario.of(split_function)
 
-    def build(train: Items, test: Items, **parameters: Any) -> CLScenario:
-        targets = labels_of("train labels", train)
+    def build(train: classes.Items, test: classes.Items, **parameters: Any) -> CLScenario:
+        targets = classes.labels_of("train labels", train)
         split = scenario.make(targets, getattr(train, "domains", None), **parameters)
         return benchmark_from_split(train, test, split)
 
@@ -63,7 +53,7 @@ def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[...,
     return build
 
 
-def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScenario:
+def benchmark_from_split(train: classes.Items, test: classes.Items, split: BaseSplit) -> CLScenario:
     """Wrap two data sets and a split as an Avalanche benchmark; no image is read.
 
     ``train_stream`` has one experience per task, built on first access and cached. ``test_stream``
@@ -112,9 +102,11 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
     Raises:
         InputError: missing or invalid targets, or a split of other data.
     """
-    check = check_label_matrix if isinstance(split, MultiLabelSplit) else check_labels
-    labels, n_classes = check(labels_of("train labels", train), "train.targets")
-    test_labels, n_test_classes = check(labels_of("test labels", test), "test.targets")
+    check = (
+        classes.check_label_matrix if isinstance(split, MultiLabelSplit) else classes.check_labels
+    )
+    labels, n_classes = check(classes.labels_of("train labels", train), "train.targets")
+    test_labels, n_test_classes = check(classes.labels_of("test labels", test), "test.targets")
     if n_classes != n_test_classes:
         raise InputError(
             f"train.targets has {n_classes} classes and test.targets {n_test_classes}: they must be"
@@ -125,7 +117,7 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
     others: list[dict[str, np.ndarray | None]] = [{}, {}]
     rows = [np.arange(len(test_labels))]
     if isinstance(split, MultiLabelSplit):
-        others = [{"ignored": ignored_of(part)} for part in (train, test)]
+        others = [{"ignored": classes.ignored_of(part)} for part in (train, test)]
         # One test set per task with the classes seen by then, or a single one.
         rows = [np.flatnonzero(test_labels.any(axis=1))]
         shown = np.ones((1, n_classes), dtype=bool)
@@ -135,7 +127,7 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
     else:
         if isinstance(split, DomainSplit):
             others, rows = _by_domain(test, split)
-        shown = count_labels(test_labels, rows, n_classes) > 0
+        shown = classes.count_labels(test_labels, rows, n_classes) > 0
     data = [
         partial(experience_data, part, known, split, own)
         for part, known, own in zip((train, test), (labels, test_labels), others, strict=True)
@@ -157,13 +149,13 @@ def benchmark_from_split(train: Items, test: Items, split: BaseSplit) -> CLScena
 
 
 def _by_domain(
-    test: Items, split: DomainSplit
+    test: classes.Items, split: DomainSplit
 ) -> tuple[list[dict[str, np.ndarray | None]], list[np.ndarray]]:
     """Return the domain of each training and test image, and the test rows of each domain.
 
     Domains come in the order of tasks, then those without training images.
     """
-    found = domains_of("test.domains", test)
+    found = classes.domains_of("test.domains", test)
     if found is None:
         raise InputError("the test set of a domain-incremental stream needs .domains: add them")
     tested = found.astype(str)

@@ -1,7 +1,5 @@
 """Class-incremental streams with announced boundaries: multi-label (MLCIL) and single-label."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -20,11 +18,7 @@ ClassOrder = Sequence[int] | int | Literal["shuffled"]
 
 
 def mlcil_split(
-    labels: ArrayLike,
-    *,
-    protocol: str,
-    class_order: ClassOrder | None = None,
-    seed: int = 1,
+    labels: ArrayLike, *, protocol: str, class_order: ClassOrder | None = None, seed: int = 1
 ) -> MultiLabelSplit:
     """Split multi-label images into tasks that annotate only their new classes (MLCIL).
 

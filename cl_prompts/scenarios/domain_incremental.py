@@ -1,7 +1,5 @@
 """Domain-incremental streams: the same classes in a new domain in each task."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Two streams in sequence, the second with new images and perhaps new classes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

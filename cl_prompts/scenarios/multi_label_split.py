@@ -1,7 +1,5 @@
 """Splits of multi-label data sets."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -82,8 +82,7 @@ class Scenario:
         if DOMAINS in keywords(function, set()):
             parameters[DOMAINS] = domain_of_each
         kind = MultiLabelSplit if self.multi_label else Split
-        split: BaseSplit = call_function("scenario", self.name, function, parameters, kind)
-        return split
+        return call_function("scenario", self.name, function, parameters, kind)
 
 
 #: short name -> scenario

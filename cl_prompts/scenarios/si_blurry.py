@@ -1,7 +1,5 @@
 """Si-Blurry, i-Blurry, disjoint and i.i.d. streams, drawn from the labels alone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Si-Blurry for images with several labels."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -175,10 +175,7 @@ class BaseSplit:
     def plain(self) -> dict[str, Any]:
         """Return all fields as JSON values, with the sizes of the tasks instead of their rows."""
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "tasks"}
-        found: dict[str, Any] = json.loads(
-            json.dumps({**kept, "sizes": self.sizes}, default=_plain)
-        )
-        return found
+        return json.loads(json.dumps({**kept, "sizes": self.sizes}, default=_plain))
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

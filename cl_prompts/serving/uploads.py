@@ -10,10 +10,10 @@ from io import BytesIO
 from PIL import Image
 from torch import Tensor
 
+from cl_prompts.datasets.classes import check_names
 from cl_prompts.datasets.decoding import FORMATS, decode
 from cl_prompts.datasets.files import StoredImage
 from cl_prompts.errors import RunError
-from cl_prompts.experiments.trained.arithmetic import check_classes
 from cl_prompts.experiments.trained.card import Card
 from cl_prompts.experiments.trained.predicting import UNKNOWN
 from cl_prompts.serving.snapshot import Refused
@@ -54,7 +54,7 @@ def checked_label(label: str, classes: Sequence[str]) -> str:
     if label == UNKNOWN:
         raise Refused(422, f"{UNKNOWN!r} means that the model is not sure: choose another name")
     if label not in classes:
-        check_classes([*classes, label])
+        check_names("this model", [*classes, label])
     return label
 
 

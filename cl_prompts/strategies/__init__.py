@@ -68,10 +68,7 @@ def strategy_class(name: str) -> type[OnlineStrategy]:
     """
     name = name.partition("@")[0]
     # Inside a module, its __getattr__ must be called.
-    found: type[OnlineStrategy] = _class(
-        "strategy", name, STRATEGIES, __getattr__("OnlineStrategy")
-    )
-    return found
+    return _class("strategy", name, STRATEGIES, __getattr__("OnlineStrategy"))
 
 
 def _class(kind: str, name: str, entries: Mapping[str, StrategyEntry], base: type) -> type[Any]:
@@ -79,8 +76,7 @@ def _class(kind: str, name: str, entries: Mapping[str, StrategyEntry], base: typ
     if ":" not in name:
         if name not in entries:
             raise unknown(kind, name, entries)
-        named: type[Any] = __getattr__(entries[name].class_name)
-        return named
+        return __getattr__(entries[name].class_name)
     named = load_object(kind, name)
     if not (isinstance(named, type) and issubclass(named, base)):
         raise InputError(f"{kind} {name!r} is not a subclass of {base.__name__}")

@@ -1,7 +1,5 @@
 """Additive prompts: vectors added to the class token's keys and values (APT, ICCV 2025)."""
 
-from __future__ import annotations
-
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Share
 from cl_prompts.models.base import need_class_token

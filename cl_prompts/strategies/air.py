@@ -1,7 +1,5 @@
 """AIR: ridge regression with equal class weights, no gradient (2024)."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import Count, Positive
 from cl_prompts.closed_form.balanced_ridge import BalancedRidge, BalanceOver
 from cl_prompts.closed_form.ridge import Expansion

@@ -1,7 +1,5 @@
 """AnaCP: closed-form projection of features to contrastive class targets (NeurIPS 2025)."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import Count, Positive
 from cl_prompts.closed_form.anacp import AnaCP as Classifier
 from cl_prompts.closed_form.anacp import AnaCPForm, DrawnFrom, TargetSpace

@@ -1,7 +1,5 @@
 """APER: adapters trained in the first task, then nearest class means (IJCV 2024)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch.nn.functional as F

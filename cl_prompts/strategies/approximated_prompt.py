@@ -1,7 +1,5 @@
 """Approximated prompts: a second attention over prompt rows, parallel to the frozen one (APT)."""
 
-from __future__ import annotations
-
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.prompted import PromptedViT

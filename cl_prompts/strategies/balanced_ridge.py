@@ -1,7 +1,5 @@
 """Balanced ridge: regression with equal class weights and one shared covariance."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import Positive
 from cl_prompts.closed_form.pooled_ridge import FoundRidge, PooledRidge
 from cl_prompts.strategies.base.prototype import PrototypeStrategy

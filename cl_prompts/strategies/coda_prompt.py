@@ -1,7 +1,5 @@
 """CODA-Prompt: prompts mixed from components that grow by task (CVPR 2023)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
@@ -87,8 +85,7 @@ class CODAPrompt(PromptStrategy):
     @property
     def weights(self) -> AttentionWeights:
         """Keys and attention vectors."""
-        weights: AttentionWeights = self.model.selector
-        return weights
+        return self.model.selector
 
     def check_announced(self, *, announced: bool) -> None:
         """Refuse announced tasks without ``n_tasks``, and ``n_tasks`` without announced tasks."""

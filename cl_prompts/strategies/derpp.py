@@ -1,7 +1,5 @@
 """DER++: replay with the logits stored with each sample (NeurIPS 2020)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor

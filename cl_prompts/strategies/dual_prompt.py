@@ -1,7 +1,5 @@
 """DualPrompt: general and expert prefixes, one expert per task (ECCV 2022)."""
 
-from __future__ import annotations
-
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.prompted import PromptedViT

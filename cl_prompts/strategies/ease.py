@@ -1,7 +1,5 @@
 """EASE: adapters and prototypes in a subspace for each task (CVPR 2024)."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,7 +24,7 @@ class EASE(AdapterStrategy):
     Each task trains its own adapters beside every block, with a new cosine head over its classes.
     Then they are frozen, and the task's classes get prototypes in the subspaces of all tasks so
     far. Prototypes of earlier classes in the new subspace are synthesised from their similarity to
-    the new classes (:class:`~cl_prompts.models.subspace_prototypes.SubspacePrototypes`). A test
+    the new classes (:class:`~cl_prompts.models.adapted.SubspacePrototypes`). A test
     image passes through the adapters of every task, so no task id is used; features of finished
     tasks are cached, so the next evaluation costs one pass.
 

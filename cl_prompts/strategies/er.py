@@ -1,7 +1,5 @@
 """Experience replay: stream and reservoir samples in each batch (NeurIPS 2019)."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import Size
 from cl_prompts.strategies.base.head_training import HeadStrategy
 

@@ -1,7 +1,5 @@
 """ER-ACE: replay; the loss of stream samples has only the classes of their batch (ICLR 2022)."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from cl_prompts.checks import Count

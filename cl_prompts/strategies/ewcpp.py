@@ -1,7 +1,5 @@
 """EWC++: replay and a penalty on changes of important parameters (ECCV 2018)."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import Count, Size
 from cl_prompts.strategies.base.head_training import HeadStrategy
 from cl_prompts.strategies.plugins.ewc import EWC

@@ -1,7 +1,5 @@
 """FeCAM: Mahalanobis distance with one covariance per class, no gradient (NeurIPS 2023)."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from cl_prompts.checks import NotNegative, Positive

@@ -1,7 +1,5 @@
 """Fine-tuning: all weights of the ViT are trained, with a small learning rate."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import NotNegative
 from cl_prompts.strategies.base.head_training import HeadStrategy
 

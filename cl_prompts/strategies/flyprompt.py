@@ -1,7 +1,5 @@
 """FlyPrompt: an expert per period, chosen by a ridge regression; slow heads (ICLR 2026)."""
 
-from __future__ import annotations
-
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count
 from cl_prompts.losses.classification import ClassMask

@@ -1,7 +1,5 @@
 """GACL: ridge regression on uniform random features, no gradient (NeurIPS 2024)."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.closed_form.ridge import Expansion
 from cl_prompts.strategies.ranpac import RanPACProbe

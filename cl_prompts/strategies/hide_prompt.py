@@ -1,7 +1,5 @@
 """HiDe-Prompt: a prompt per task, a query classifier, aligned heads (NeurIPS 2023)."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from dataclasses import replace
 from typing import cast

@@ -1,7 +1,5 @@
 """Joint training: all data at once, several epochs; the upper bound of fine-tuning."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from avalanche.benchmarks import CLExperience, DatasetExperience

@@ -1,7 +1,5 @@
 """Joint probe: a linear head on frozen features, trained on all data at once."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import Count, NotNegative
 from cl_prompts.strategies.joint import Joint
 

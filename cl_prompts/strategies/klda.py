@@ -1,7 +1,5 @@
 """KLDA: streaming LDA on random Fourier features, no gradient (AAAI 2025)."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import Count, Positive, Share
 from cl_prompts.closed_form.kernel_lda import KernelLDA, KLDAForm
 from cl_prompts.closed_form.shrinkage import ByRule, ShrinkageForm

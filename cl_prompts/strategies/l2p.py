@@ -1,7 +1,5 @@
 """L2P: prompts at the input, selected by keys (CVPR 2022)."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from torch import nn

@@ -1,7 +1,5 @@
 """L3A: weighted ridge regression with pseudo-labels, multi-label (ICML 2025)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -63,10 +61,7 @@ class L3A(MultiLabelRidgeProbe):
     def after_step(self, output: Output, batch: Batch) -> None:
         """Add the batch to the statistics; labels of announced tasks are counted already."""
         self.model.head.update(
-            output.features,
-            batch.labels,
-            self._annotated(batch.annotated),
-            counted=self.announced,
+            output.features, batch.labels, self._annotated(batch.annotated), counted=self.announced
         )
 
     def _annotated(self, classes: Tensor) -> Tensor | None:

@@ -1,7 +1,5 @@
 """LayUP: ridge regression on the class tokens of several blocks, no gradient (TMLR 2024)."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import Positive, Size
 from cl_prompts.closed_form.layup import RIDGES, LayUP
 from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge

@@ -1,7 +1,5 @@
 """Linear probe: a linear head on the frozen class token, trained online."""
 
-from __future__ import annotations
-
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies.base.online import OnlineStrategy

@@ -1,7 +1,5 @@
 """LwF: distillation from an earlier model, no buffer (ECCV 2016)."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import Count
 from cl_prompts.strategies.base.head_training import HeadStrategy
 from cl_prompts.strategies.plugins.distillation import Distillation

@@ -1,7 +1,5 @@
 """MISA: DualPrompt with warmed-up prompts; its loss has the batch's classes only (ICLR 2025)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from torch import Tensor, nn

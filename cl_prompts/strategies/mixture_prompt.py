@@ -1,7 +1,5 @@
 """MixturePrompt: one expert head per part of the stream, with a gate on the image (MoCoOp)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from torch import Tensor

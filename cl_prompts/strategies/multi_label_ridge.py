@@ -1,7 +1,5 @@
 """Multi-label ridge: regression on frozen features; classes not annotated count as absent."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor

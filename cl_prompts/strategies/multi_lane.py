@@ -1,7 +1,5 @@
 """MULTI-LANE: summarised patch tokens, one pathway per task (CoLLAs 2024)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -4,8 +4,6 @@ Moon, Park, Kim, Park, "Online Class Incremental Learning on Stochastic Blurry T
 Mask and Visual Prompt Tuning", ICCV 2023, https://arxiv.org/abs/2308.09303.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from torch import Tensor

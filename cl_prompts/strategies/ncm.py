@@ -1,7 +1,5 @@
 """NCM: nearest class mean of frozen features, no gradient."""
 
-from __future__ import annotations
-
 from cl_prompts.closed_form.prototype_classifiers import Metric, NearestClassMean
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 

@@ -1,7 +1,5 @@
 """NoRGa: HiDe-Prompt with a learned gate on the scores of its prefixes (NeurIPS 2024)."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from cl_prompts.backbones.vit import FrozenViT

@@ -1,7 +1,5 @@
 """OnePrompt: one shared prefix without pool and query (ICLR 2024)."""
 
-from __future__ import annotations
-
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.prompted import PromptedViT

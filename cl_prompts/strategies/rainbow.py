@@ -1,7 +1,5 @@
 """Rainbow Memory: a class-balanced buffer and rehearsals on it (CVPR 2021)."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """RanDumb: LDA on random Fourier features with analytic shrinkage, no gradient (2024)."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from cl_prompts.checks import Count, Positive

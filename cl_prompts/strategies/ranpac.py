@@ -1,7 +1,5 @@
 """RanPAC: ridge regression on random projections, no gradient (NeurIPS 2023)."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 from cl_prompts.checks import Count, Positive, Size

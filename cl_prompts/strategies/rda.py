@@ -1,7 +1,5 @@
 """RDA: discriminant analysis with low-rank class covariances, no gradient."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from cl_prompts.checks import Positive, Size

@@ -1,7 +1,5 @@
 """Recommended: balanced or multi-label ridge on the class tokens of the last half of blocks."""
 
-from __future__ import annotations
-
 from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.strategies.balanced_ridge import BalancedRidgeProbe

@@ -1,7 +1,5 @@
 """S-Prompt++: an independent prefix per task, selected by key."""
 
-from __future__ import annotations
-
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.prompted import PromptedViT

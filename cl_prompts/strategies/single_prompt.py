@@ -1,7 +1,5 @@
 """SinglePrompt: one prefix, a cosine head, a loss on the batch's classes (CVPR Findings 2026)."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import Count, Positive
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.strategies.base.head import Head

@@ -1,7 +1,5 @@
 """Streaming LDA: running means, one shared covariance, no gradient (CVPR-W 2020)."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import Share
 from cl_prompts.closed_form.prototype_classifiers import StreamingLDA
 from cl_prompts.closed_form.shrinkage import ByRule, ShrinkageForm

@@ -1,7 +1,5 @@
 """SMoPE: one prefix whose rows are experts, selected by block and image (ICLR 2026)."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from typing import cast
 

@@ -1,7 +1,5 @@
 """VQ-Prompt: prompts from a quantised pool that trains end to end (NeurIPS 2024)."""
 
-from __future__ import annotations
-
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive
 from cl_prompts.models.prompted import PromptedViT

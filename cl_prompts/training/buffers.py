@@ -1,7 +1,5 @@
 """Replay buffers: references to past samples, without images; Rainbow Memory's selection."""
 
-from __future__ import annotations
-
 from bisect import insort
 from collections import defaultdict
 from copy import deepcopy
@@ -109,10 +107,7 @@ class ReservoirBuffer(ReplayBuffer):
     """
 
     state = (*ReplayBuffer.state, "offered")
-
-    def __init__(self, size: int, *, width: int = 1, seed: int = 0) -> None:
-        super().__init__(size, width=width, seed=seed)
-        self.offered = 0
+    offered = 0
 
     def add(self, references: Tensor, labels: Tensor | None = None) -> Tensor:
         """Offer a batch of references (batch, width) int64, in stream order; labels are ignored.

@@ -1,7 +1,5 @@
 """EWC++: importance of each parameter, and a quadratic penalty on moving it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any

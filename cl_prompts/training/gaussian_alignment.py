@@ -1,7 +1,5 @@
 """Alignment of a head with draws from Gaussian statistics of past classes' features."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal

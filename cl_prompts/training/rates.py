@@ -1,7 +1,5 @@
 """Learning rates: schedules over the epochs of a task, as multipliers, and CLIB's adaptive rate."""
 
-from __future__ import annotations
-
 import math
 from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass

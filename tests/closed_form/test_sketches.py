@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cl_prompts.closed_form.sketches import ClassSketches, compressed
+from cl_prompts.closed_form.discriminant import ClassSketches, compressed
 
 
 def sketched(rows: torch.Tensor, rank: int, cuts: list[int]) -> torch.Tensor:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cl_prompts.datasets.readers import Difficult
 from cl_prompts.datasets.registry import DATASETS, dataset_options
-from cl_prompts.datasets.voc import Difficult
 from tests.datasets.toys import load, refusal
 
 

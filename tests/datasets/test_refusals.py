@@ -16,9 +16,9 @@ from torch.utils.data import TensorDataset
 
 from cl_prompts.datasets.classes import check_label_matrix, check_labels, positive_matrix
 from cl_prompts.datasets.dataset import as_dataset
+from cl_prompts.datasets.readers import VOC_CLASSES
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.datasets.source import split_rows
-from cl_prompts.datasets.voc import CLASSES
 from cl_prompts.errors import InputError
 from tests.datasets.test_folders import write_domainnet, write_domains
 from tests.datasets.test_readers import write_cub, write_tiny_imagenet
@@ -78,7 +78,7 @@ def copied(source: str, to: str) -> Edit:
 
 def overlapping(root: Path) -> None:
     lists = root / "ImageSets" / "Main"
-    for name in CLASSES:
+    for name in VOC_CLASSES:
         both = [(lists / f"{name}_{split}.txt").read_text() for split in ("train", "val")]
         (lists / f"{name}_trainval.txt").write_text("".join(both))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_prompts.datasets import voc
+from cl_prompts.datasets.readers import VOC_CLASSES
 from tests.datasets.toys import grey, load, shown, write_image
 
 VOC = {  # split -> one row of values per image; image k of the whole set is k grey
@@ -25,7 +25,7 @@ def write_voc(root: Path, splits: dict[str, list[list[int]]] = VOC) -> Path:
         first += len(rows)
         for image in ids:
             write_image(folder / "JPEGImages" / f"{image}.jpg", int(image), size=(24, 16))
-        for column, name in enumerate(voc.CLASSES):
+        for column, name in enumerate(VOC_CLASSES):
             lines = [
                 f"{image} {values[column]:2d}\n" for image, values in zip(ids, rows, strict=True)
             ]
@@ -38,7 +38,7 @@ def test_voc_counts_ones_only(tmp_path: Path) -> None:
     (tmp_path / "VOC2007").mkdir()  # the usual place comes first
     for root in (tmp_path, tmp_path / "VOCdevkit", folder):
         data = load("voc2007", root, splits="train/val")
-        assert data.classes == voc.CLASSES == tuple(sorted(voc.CLASSES))
+        assert data.classes == VOC_CLASSES == tuple(sorted(VOC_CLASSES))
         # An image without a label stays.
         assert data.train.targets.sum(axis=1).tolist() == [20, 1, 0]
         assert data.test.targets.sum(axis=1).tolist() == [20, 18]

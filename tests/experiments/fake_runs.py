@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from cl_prompts.experiments.recipes.values import flat
-from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
+from cl_prompts.experiments.run_folder.files import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.identity import NOT_IDENTITY
 
 LEVEL = {"mvp": 0.82, "linear_probe": 0.76, "fine_tuning": 0.55, "joint": 0.93}

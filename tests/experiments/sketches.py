@@ -14,7 +14,7 @@ from PIL import Image
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import EMBEDDED, create_backbone
-from cl_prompts.experiments.figures import maps, style
+from cl_prompts.experiments.figures import style
 from cl_prompts.experiments.report import page as report
 from cl_prompts.experiments.runner import building, task_loop
 
@@ -52,6 +52,5 @@ def sketched(*, pages: bool = False) -> Iterator[None]:
         patch.setattr(building, "create_backbone", _backbone)
         patch.setattr(task_loop, "gc", SimpleNamespace(collect=lambda: None))
         if not pages:
-            patch.setattr(maps, "heat_map", lambda *_, **__: None)
             patch.setattr(report, "write_report", lambda folders, out=None, **options: out)
         yield

@@ -19,7 +19,7 @@ from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.cli.actions import validate
 from cl_prompts.experiments.recipes.recipe_files import SECTIONS, TOP
 from cl_prompts.experiments.recipes.run_config import plan
-from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
+from cl_prompts.experiments.run_folder.files import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.plans import PlannedRun, settings_of, write_plan
 from tests.experiments.commands import change_summary
 from tests.experiments.own_photos import photo

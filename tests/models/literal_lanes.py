@@ -12,8 +12,7 @@ from torch import Tensor
 from cl_prompts.backbones.attention import attend, attention_output, by_head, project, scaled
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models import multi_lane_ops as lanes
-from cl_prompts.models.lanes import Lane
-from cl_prompts.models.multi_lane import MultiLaneViT
+from cl_prompts.models.multi_lane import Lane, MultiLaneViT
 
 
 def start(backbone: FrozenViT, selectors: Tensor, batch: int) -> Tensor:

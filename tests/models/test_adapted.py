@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from cl_prompts.models.adapted import AperViT, EaseViT
-from cl_prompts.models.subspace_prototypes import cosine
+from cl_prompts.models.adapted import AperViT, EaseViT, cosine
 from cl_prompts.prompts.task_adapters import TaskAdapters
 from tests.golden_numbers import Golden, golden_vit
 from tests.toy_vits import tiny_vit

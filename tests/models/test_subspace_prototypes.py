@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.models.subspace_prototypes import SubspacePrototypes, cosine
+from cl_prompts.models.adapted import SubspacePrototypes, cosine
 from tests.golden_numbers import Golden
 
 GOLDEN = Golden("ease")

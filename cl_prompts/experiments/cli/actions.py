@@ -4,8 +4,6 @@ Commands on finished runs are in ``outcomes``. ``arguments`` describes arguments
 commands have.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
@@ -16,7 +14,6 @@ from rich.console import Console
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import models, outcomes
-from cl_prompts.experiments.cli.arguments import parser_of
 from cl_prompts.experiments.cli.serving import serve
 from cl_prompts.experiments.executors.launching import Jobs, Kind, Launching
 from cl_prompts.experiments.executors.signals import stop_says
@@ -112,8 +109,7 @@ def validate(
 
     check_recipe_code(recipe, settings, trust_code)
     runs = plan(recipe, settings)
-    from cl_prompts.experiments.runner.building import Resources, check_plan, split_of
-    from cl_prompts.experiments.runner.orders import in_order
+    from cl_prompts.experiments.runner.building import Resources, check_plan, in_order, split_of
 
     with outcomes.progress("image files opened") as progress:
         resources = Resources(progress, quick=quick)
@@ -251,33 +247,8 @@ def sweep(
     sweep.conclude()
 
 
-def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
-    """Print a shell script that completes command lines.
-
-    Args:
-        shell: your shell.
-    """
-    import shtab
-
-    from cl_prompts.catalog import catalog
-    from cl_prompts.experiments.recipes.recipe_files import NAMED, recipe_names
-
-    parser, choices = parser_of(COMMANDS)
-    known = catalog()
-    groups = [known[group] for group in ("backbone", "evaluation", "training", "images")]
-    for kind in ("strategies", "scenarios", "datasets"):
-        groups += [entry["settings"] for entry in known[kind].values()]
-    keys = {*NAMED, "strategy", "seed"}.union(*groups)
-    words = {"recipe": [*recipe_names()], "settings": [f"{key}=" for key in sorted(keys)]}
-    for command in choices.choices.values():
-        for action in command._actions:  # noqa: SLF001 - argparse has no other list of them
-            if action.dest in words:
-                action.choices = words[action.dest]
-    print(shtab.complete(parser, shell), end="")
-
-
 COMMANDS: tuple[Callable[..., None], ...] = (
     *(ls, show, models.train, models.predict, models.evaluate),
     *(models.learn, models.merge, models.forget, serve, models.export, models.push),
-    *(init, validate, run, sweep, outcomes.report, outcomes.compare, completion),
+    *(init, validate, run, sweep, outcomes.report, outcomes.compare),
 )

@@ -1,7 +1,5 @@
 """Command-line parser: each command is a function, each parameter an argument."""
 
-from __future__ import annotations
-
 import argparse
 import inspect
 from collections.abc import Callable, Sequence

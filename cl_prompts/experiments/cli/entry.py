@@ -1,7 +1,5 @@
 """Command line: ``cl-prompts ls | show | validate | run | report`` and so on."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import shlex

@@ -1,7 +1,5 @@
 """Lists of recipes, strategies, runs and so on, and their settings (``ls`` and ``show``)."""
 
-from __future__ import annotations
-
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +15,7 @@ from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.parameters import CODE, LISTS, Parameter, parameters
 from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
 from cl_prompts.experiments.recipes.values import plain, written
-from cl_prompts.experiments.run_folder.checksums import MODEL
+from cl_prompts.experiments.run_folder.files import MODEL
 
 _WIDTH = 96  # characters of a line of text
 SHOWN = (*CODE, "backbone", "evaluation")

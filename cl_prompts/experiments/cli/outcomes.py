@@ -70,8 +70,7 @@ def compare(
     check_out(out)
     from cl_prompts.experiments.recipes.values import divided
     from cl_prompts.experiments.results.comparison import compare as compared
-    from cl_prompts.experiments.results.comparison import notes_of
-    from cl_prompts.experiments.results.comparison_text import grids, written
+    from cl_prompts.experiments.results.comparison import grids, notes_of, written
 
     # "mvp (lr=0.1, alpha=0.5)" is one row.
     chosen = {"rows": [*filter(None, divided(rows))], "metrics": [*filter(None, divided(metrics))]}

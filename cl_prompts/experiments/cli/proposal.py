@@ -1,7 +1,5 @@
 """A recipe proposed for a user's own images."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from pathlib import Path

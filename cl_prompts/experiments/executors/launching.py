@@ -5,8 +5,6 @@ worker dies, its job is submitted again. This module imports no numeric
 library, so that a worker can set its threads first.
 """
 
-from __future__ import annotations
-
 import logging
 import multiprocessing
 import os

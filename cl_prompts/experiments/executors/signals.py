@@ -4,8 +4,6 @@ While a run trains, it finishes the present step and saves its state. At any oth
 raises a ``KeyboardInterrupt`` that says how to continue.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

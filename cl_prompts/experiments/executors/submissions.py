@@ -1,7 +1,5 @@
 """Queue of jobs for an executor."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Sequence

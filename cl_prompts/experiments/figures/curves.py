@@ -1,7 +1,5 @@
 """Curves of strategies with bands, and differences to a reference."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import altair as alt

@@ -1,7 +1,5 @@
 """Heat maps of classes, tasks, streams, prompts and keys."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -104,7 +102,7 @@ def stream_chart(stream: Mapping[str, Any], class_names: Sequence[str] | None = 
 
 
 def pictures(run: RunRecord) -> Iterator[tuple[str, Chart]]:
-    """Yield the heat maps of one run, for reports and TensorBoard."""
+    """Yield the heat maps of one run."""
     points, values = history.class_matrix(run)
     if points and not run.whole_stream:
         names = run.summary.get("class_names")

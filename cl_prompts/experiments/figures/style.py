@@ -1,6 +1,4 @@
-"""Theme of all charts, and their output as specifications, images and figures for papers."""
-
-from __future__ import annotations
+"""Theme of all charts, and their output as specifications and figures for papers."""
 
 import re
 from collections.abc import Sequence

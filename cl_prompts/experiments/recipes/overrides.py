@@ -1,7 +1,5 @@
 """Overrides: ``key=value`` texts of the command line, set in a recipe."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from cl_prompts.catalog import catalog

@@ -3,8 +3,6 @@
 Parameters of this package come from ``settings.json``, those of user code from signatures.
 """
 
-from __future__ import annotations
-
 import collections.abc
 import inspect
 import pathlib

@@ -1,7 +1,5 @@
 """Recipe files: YAML read into sections and merged over the recipe that they extend."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +9,7 @@ import yaml
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import is_one_name, shown
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.experiments.recipes.parameters import (
-    CODE,
-    LISTS,
-    NESTED,
-    parameters,
-    strategy_name,
-)
+from cl_prompts.experiments.recipes.parameters import CODE, LISTS, NESTED, parameters, strategy_name
 from cl_prompts.experiments.recipes.values import Arguments, as_list, by_name, merged, yaml_of
 from cl_prompts.user_code import check_trust, is_dotted
 

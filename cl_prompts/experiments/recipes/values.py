@@ -1,7 +1,5 @@
 """Values of settings: YAML, ranges of seeds, lists and mappings by name."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Charts of a report: specifications for the page, and figures for papers."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The page: a self-contained HTML file with tables and charts, made from run folders alone."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from collections.abc import Iterable
@@ -79,9 +77,8 @@ def _render(
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     options = [] if reference is None else ["--reference", reference]
     finished = [run for run in runs if run.finished]
-    html = env.get_template(
-        "report.html"
-    ).render(
+    template = env.get_template("report.html")
+    html = template.render(
         title=", ".join(dict.fromkeys(str(run.summary["recipe"]) for run in runs)),
         library=Markup(vl_convert.javascript_bundle()),  # type: ignore[call-arg]
         themes=script_json([theme(), theme(dark=True)]),

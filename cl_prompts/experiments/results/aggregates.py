@@ -1,7 +1,5 @@
 """Aggregates over seeds: means, paired differences, and curves with bands."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence

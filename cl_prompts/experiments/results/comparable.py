@@ -5,8 +5,6 @@ A table holds finished runs of equal identity, see
 options divide its rows, and means are over seeds.
 """
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """History of one run: curves, matrices over classes, tasks and prompts, and its parent's scores."""
 
-from __future__ import annotations
-
 import itertools
 import statistics
 from collections.abc import Mapping, Sequence
@@ -156,21 +154,27 @@ def before_after(run: RunRecord) -> list[BeforeAfter]:
     # New classes follow those of the parent.
     found = itertools.zip_longest(names, run.before["by_class"], later, images)
     classes = [BeforeAfter(*row) for row in found]
-    measured = [row for row in classes if row.after is not None]
-    new = [row for row in measured if row.before is None]
+    new = any(row.before is None and row.after is not None for row in classes)
     # With several labels the score is a mean over classes, and the parent has fewer of them.
     before = None if new and run.multi_label else run.before["score"]
-    domains = run.before.get("by_domain", {}).items()
-    return [
-        BeforeAfter("all test images", before, last.get("seen"), sum(images)),
-        group("classes known before", [row for row in measured if row.before is not None]),
-        *([group("new classes", new)] if new else []),
-        *(BeforeAfter(f"domain {name}", v, last.get(f"domain:{name}")) for name, v in domains),
-        *classes,
-    ]
+    total = BeforeAfter("all test images", before, last.get("seen"), sum(images))
+    known = run.before.get("by_domain", {}).items()
+    domains = [BeforeAfter(f"domain {name}", v, last.get(f"domain:{name}")) for name, v in known]
+    return with_groups(total, [*domains, *classes], classes)
 
 
-def group(name: str, rows: list[BeforeAfter]) -> BeforeAfter:
+def with_groups(
+    total: BeforeAfter, rows: Sequence[BeforeAfter], classes: Sequence[BeforeAfter]
+) -> list[BeforeAfter]:
+    """Return all rows of a table: the total, known and new classes (means), and ``rows``."""
+    measured = [row for row in classes if row.after is not None]
+    known = [row for row in measured if row.before is not None]
+    new = [row for row in measured if row.before is None]
+    groups = {"classes known before": known, "new classes": new}
+    return [total, *(_group(name, some) for name, some in groups.items() if some), *rows]
+
+
+def _group(name: str, rows: Sequence[BeforeAfter]) -> BeforeAfter:
     """Return the row of several classes: means of their scores."""
     before = [row.before for row in rows if row.before is not None]
     after = [row.after for row in rows if row.after is not None]

@@ -1,7 +1,5 @@
 """Metrics of tables: where their values stand in a summary, and how they are printed."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ A checkpoint holds tensors, plain values and containers of them. It is read with
 ``weights_only=True``, so reading it executes no code.
 """
 
-from __future__ import annotations
-
 import io
 import pickle
 from collections.abc import Mapping

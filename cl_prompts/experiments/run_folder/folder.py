@@ -20,8 +20,7 @@ from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import checkpoint, files
-from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
-from cl_prompts.experiments.run_folder.files import csv_text, json_text
+from cl_prompts.experiments.run_folder.files import SUMS_FILE, csv_text, json_text, sums
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, package_hash
 from cl_prompts.experiments.run_folder.runs import METRICS_FILE
 from cl_prompts.versions import __version__

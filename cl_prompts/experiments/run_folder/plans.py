@@ -1,7 +1,5 @@
 """Record the runs of a command, so that missing ones can be made later."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import time

@@ -1,7 +1,5 @@
 """Find and read run folders."""
 
-from __future__ import annotations
-
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +11,7 @@ from typing import Any
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import yaml_of
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE, SUMS_FILE, check_sums
+from cl_prompts.experiments.run_folder.files import BEFORE_FILE, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE
 from cl_prompts.experiments.run_folder.plans import state_of
 

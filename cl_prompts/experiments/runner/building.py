@@ -1,12 +1,15 @@
 """Build runs from settings: data, stream, backbone and strategy, checked before any training."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from cl_prompts.backbones.architecture import Stored
 from cl_prompts.backbones.catalog import EMBEDDED
@@ -14,25 +17,20 @@ from cl_prompts.backbones.devices import check_precision, cores, pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.checks import sha256
+from cl_prompts.datasets import registry
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
 from cl_prompts.datasets.combined import JoinedDataSet, joined
+from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import all_seeded
-from cl_prompts.datasets.registry import (
-    DATASETS,
-    DataSet,
-    dataset_of_function,
-    dataset_options,
-    load_dataset,
-)
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import Parent, RunConfig
 from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE
-from cl_prompts.experiments.run_folder.checksums import READ, SUMS_FILE, check_sums
+from cl_prompts.experiments.run_folder.files import READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.plans import settings_of
 from cl_prompts.experiments.runner.run import Run
-from cl_prompts.experiments.tracking.loggers import logger_class
+from cl_prompts.experiments.tracking.tracker import logger_class
 from cl_prompts.experiments.trained.card import make_strategy
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.joined import joined_split
@@ -80,10 +78,8 @@ class Resources:
             assert isinstance(stored, StoredFeatures)
             embedded = self._backbone(settings, "none")
             return Stored(stored.width, stored.source).on(embedded)
-        normalisation = _normalisation(settings, data)
-        if normalisation is None:
-            normalisation = _normalisation(settings, self.data(settings))
-        return self._backbone(settings, normalisation)
+        known = _normalisation(settings, data)
+        return self._backbone(settings, known or _normalisation(settings, self.data(settings)))
 
     def _backbone(self, settings: RunConfig, normalisation: Any) -> FrozenViT:
         name, arguments = settings.section("backbone")
@@ -120,11 +116,12 @@ class Resources:
         on_bad_image: OnBadImage = arguments.pop("on_bad_image")
         made: dict[str, Any] = {"image_size": image_size, "seed": settings.seed}
         if is_dotted(name):
-            if "on_bad_image" in dataset_options(name):  # the function checks images itself
+            # The function checks images itself.
+            if "on_bad_image" in registry.dataset_options(name):
                 arguments["on_bad_image"] = on_bad_image
-            data = dataset_of_function(name, arguments, **made)
+            data = registry.dataset_of_function(name, arguments, **made)
         else:
-            data = load_dataset(name, on_bad_image="defer", **made, **arguments)
+            data = registry.load_dataset(name, on_bad_image="defer", **made, **arguments)
         if self._quick or on_bad_image == "defer" or not data.files:
             return data
         # Opening all files takes minutes: do it once for all runs that share them.
@@ -289,5 +286,68 @@ def _normalisation(settings: RunConfig, data: DataSet | None = None) -> Any:
     wanted = settings.backbone["normalisation"]
     if wanted != "dataset":
         return wanted
-    known = DATASETS.get(settings.dataset["name"]) or data
+    known = registry.DATASETS.get(settings.dataset["name"]) or data
     return None if known is None else [list(known.mean), list(known.std)]
+
+
+# ------------------------------------------------------------------------------- class orders
+
+#: training images in the mean of a class
+IMAGES = 50
+
+
+def in_order(plan: Sequence[RunConfig], resources: Resources) -> list[RunConfig]:
+    """Fill in the class orders of runs whose ``order`` is "easy" or "hard".
+
+    Random orders hide the range of results (EDGE, ICLR 2026); these two are found without a text
+    tower. The mean of a class is that of the frozen features, each scaled to length 1, of its first
+    50 training images without augmentation. Its distance is the Euclidean one to the nearest other
+    mean. "easy" begins with the classes of the largest distance, so the two classes that are most
+    easily confused come last and next to each other; "hard" is the reverse.
+
+    Args:
+        plan: settings of runs; others, and those with an order, are returned unchanged.
+        resources: data sets and backbones.
+
+    Raises:
+        InputError: several labels per image.
+    """
+    known: dict[str, list[int]] = {}
+    found = []
+    for run in plan:
+        if run.order in ("easy", "hard") and run.scenario["class_order"] is None:
+            key = json.dumps([run.dataset, run.backbone, run.seed], default=str)
+            if key not in known:
+                data = resources.data(run)
+                if data.multi_label:
+                    raise InputError(
+                        f"data set {data.name!r} has several labels per image: use orders=random:5"
+                    )
+                backbone = resources.backbone(run, data).to(pick_device(run.device))
+                known[key] = easy_order(class_means(backbone, data.train.plain()))
+            order = known[key] if run.order == "easy" else known[key][::-1]
+            run = replace(run, scenario={**run.scenario, "class_order": order})
+        found.append(run)
+    return found
+
+
+def easy_order(means: Tensor) -> list[int]:
+    """Sort classes by the distance of their mean (classes, dim) to the nearest other, descending.
+
+    >>> easy_order(torch.tensor([[0.0], [1.0], [5.0], [3.0]]))  # distances 1, 1, 2, 2
+    [2, 3, 0, 1]
+    """
+    between = torch.cdist(means, means, compute_mode="donot_use_mm_for_euclid_dist")
+    nearest = between.fill_diagonal_(float("inf")).amin(dim=1)
+    return nearest.sort(descending=True, stable=True).indices.tolist()
+
+
+@torch.no_grad()
+def class_means(backbone: FrozenViT, images: ImageSet) -> Tensor:
+    """Means (classes, dim) float64 of the unit features of each class's first training images."""
+    means = []
+    for label in range(images.targets.max() + 1):
+        rows = np.flatnonzero(images.targets == label)[:IMAGES].tolist()
+        features = backbone(torch.stack([images[row][0] for row in rows]).to(backbone.mean.device))
+        means.append(F.normalize(features.cpu().double(), dim=1).mean(dim=0))
+    return torch.stack(means)

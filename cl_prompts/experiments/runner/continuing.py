@@ -5,8 +5,6 @@ own folder, as if both streams were one. Its data set joins the images of its an
 so the images of the ancestors must stay in place.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -28,7 +26,7 @@ from cl_prompts.experiments.recipes.run_config import Parent, RunConfig, runs_of
 from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.results.comparable import conditions_of, options_of
 from cl_prompts.experiments.run_folder import checkpoint, files
-from cl_prompts.experiments.run_folder.checksums import SUMS_FILE
+from cl_prompts.experiments.run_folder.files import SUMS_FILE
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
 from cl_prompts.experiments.run_folder.plans import settings_of
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect

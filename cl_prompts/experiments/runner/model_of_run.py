@@ -1,7 +1,5 @@
 """The model of a finished run, in its folder ``model``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,19 +9,10 @@ import torch
 from cl_prompts.closed_form.sums import not_sums
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.checksums import MODEL
+from cl_prompts.experiments.run_folder.files import MODEL
 from cl_prompts.experiments.runner.building import STORED
 from cl_prompts.experiments.runner.run import Run
-from cl_prompts.experiments.trained.card import (
-    MODEL_FILE,
-    Accuracy,
-    Backbone,
-    Calibration,
-    Card,
-    Event,
-    Images,
-    of_model,
-)
+from cl_prompts.experiments.trained import card
 from cl_prompts.experiments.trained.ledger import Ledger, digest, hashes_of
 from cl_prompts.experiments.trained.model import Model
 from cl_prompts.metrics.confidence import confidence
@@ -39,13 +28,13 @@ def write_model(run: Run, folder: Path) -> None:
     place = folder / MODEL
     if run.settings.dataset["name"] == STORED:
         place.mkdir(exist_ok=True)
-        files.replace(place / MODEL_FILE, [run.strategy.model.exported()])
+        files.replace(place / card.MODEL_FILE, [run.strategy.model.exported()])
         return
     ledger = ledger_of(run)
     Model(run.strategy, card_of(run, folder, ledger), ledger).write(place)
 
 
-def card_of(run: Run, folder: Path, ledger: Ledger | None) -> Card:
+def card_of(run: Run, folder: Path, ledger: Ledger | None) -> card.Card:
     """Return the card of a trained run."""
     settings, model = run.settings, run.strategy.model
     own, images = settings.backbone, settings.dataset
@@ -53,13 +42,13 @@ def card_of(run: Run, folder: Path, ledger: Ledger | None) -> Card:
     n_classes, n_tasks = len(run.data.classes), run.split.n_tasks
     samples = run.strategy.samples_seen
     hashes = "" if ledger is None else digest(ledger.hashes)
-    event = Event(what=f"trained by run {folder}", images=samples, digest=hashes)
-    return Card(
+    event = card.Event(what=f"trained by run {folder}", images=samples, digest=hashes)
+    return card.Card(
         method=settings.strategy,
-        settings=plain(of_model(settings.options)),
+        settings=plain(card.of_model(settings.options)),
         seed=settings.seed,
-        backbone=Backbone.of(own["name"], own["weights"], model.backbone),
-        images=Images(dataset=images["name"], crop=crop),
+        backbone=card.Backbone.of(own["name"], own["weights"], model.backbone),
+        images=card.Images(dataset=images["name"], crop=crop),
         classes=list(run.data.classes),
         multi_label=run.data.multi_label,
         n_tasks=n_tasks,
@@ -97,7 +86,7 @@ def ledger_of(run: Run) -> Ledger | None:
     return Ledger(hashes, labels, sampled[order], values)
 
 
-def _calibration(run: Run) -> Calibration:
+def _calibration(run: Run) -> card.Calibration:
     # No test image was trained on, so the last evaluation measured held-out images.
     evaluator, model = run.anytime.evaluator, run.strategy.model
     found, temperature = evaluator.confidence, None
@@ -109,10 +98,10 @@ def _calibration(run: Run) -> Calibration:
         evaluator.images -= sum(map(len, parts))
         found = confidence(torch.cat(parts) / temperature)
     sure = found[found.isfinite()].sort().values.tolist()
-    return Calibration(temperature=temperature, confidence=sure)
+    return card.Calibration(temperature=temperature, confidence=sure)
 
 
-def _accuracy(run: Run) -> Accuracy | None:
+def _accuracy(run: Run) -> card.Accuracy | None:
     several = run.data.multi_label
     value = run.anytime.results.get("map_last" if several else "a_last")
     if value is None:
@@ -120,7 +109,7 @@ def _accuracy(run: Run) -> Accuracy | None:
     end = run.anytime.curve.task_ends[-1]
     n = len(run.data.test) if end.images is None else int(end.images.sum())
     low, high = (None, None) if several else wilson(value, n)
-    return Accuracy(
+    return card.Accuracy(
         measure="mAP" if several else "accuracy",
         value=value,
         low=low,

@@ -1,7 +1,5 @@
 """A built run: its parts, its warnings, and its summary."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

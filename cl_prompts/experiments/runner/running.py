@@ -1,7 +1,5 @@
 """Execute the runs of a command, one after another in this process or with an executor."""
 
-from __future__ import annotations
-
 import sys
 import traceback
 from collections.abc import Generator, Iterator, Sequence
@@ -21,17 +19,9 @@ from cl_prompts.experiments.executors.launching import Job, Launching
 from cl_prompts.experiments.executors.signals import stop_says
 from cl_prompts.experiments.executors.submissions import Fault, job_ends
 from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs
+from cl_prompts.experiments.run_folder import plans
 from cl_prompts.experiments.run_folder.files import read_json
-from cl_prompts.experiments.run_folder.plans import (
-    PlannedRun,
-    describe,
-    new_path,
-    settings_of,
-    unfinished_plan,
-    write_plan,
-)
-from cl_prompts.experiments.runner.building import Resources, check_plan
-from cl_prompts.experiments.runner.orders import in_order
+from cl_prompts.experiments.runner.building import Resources, check_plan, in_order
 from cl_prompts.experiments.runner.run import Run, takes_one_thread
 from cl_prompts.experiments.runner.task_loop import complete
 from cl_prompts.experiments.tracking.progress import Display, Watcher, in_words, print_line
@@ -48,7 +38,7 @@ class RunJob(Job):
         run: the planned run, whose folder exists.
     """
 
-    run: PlannedRun
+    run: plans.PlannedRun
 
     @property
     def finished(self) -> bool:
@@ -79,12 +69,7 @@ _shared = cache(Resources)
 
 
 def run_all(
-    plan: Sequence[RunConfig],
-    *,
-    out: Path,
-    console: Console,
-    command: str,
-    jobs: int | None = None,
+    plan: Sequence[RunConfig], *, out: Path, console: Console, command: str, jobs: int | None = None
 ) -> Iterator[Path]:
     """Check all runs, then execute them; yield the folder of each finished run.
 
@@ -110,11 +95,11 @@ def run_all(
         last, warnings = check_plan(plan, resources)
     for warning in warnings:
         print_line(console, f"note: {warning}")
-    runs = [PlannedRun(new_path(out, settings), settings, command) for settings in plan]
+    runs = [plans.PlannedRun(plans.new_path(out, settings), settings, command) for settings in plan]
     place = runs[0].folder
     if len(runs) > 1:
         place = out / plan[0].recipe
-        write_plan(place, runs)
+        plans.write_plan(place, runs)
     built = last if len(runs) == 1 else None  # a single run is built only once
     try:
         yield from _finish(runs, place, console, jobs, resources, built)
@@ -122,7 +107,7 @@ def run_all(
         remove_empty(runs)
 
 
-def remove_empty(runs: Sequence[PlannedRun]) -> None:
+def remove_empty(runs: Sequence[plans.PlannedRun]) -> None:
     """Remove the empty folders of runs that never started."""
     for run in runs:
         if run.state == "missing":
@@ -150,17 +135,17 @@ def resume(
         Interrupted: a signal came.
     """
     if (path / "config.yaml").is_file():
-        runs = [PlannedRun(path, settings_of(path, trust_code))]
+        runs = [plans.PlannedRun(path, plans.settings_of(path, trust_code))]
         if runs[0].state == "finished":
             raise InputError(f"run folder {path} is finished: there is nothing to resume")
     else:
-        runs = unfinished_plan(path, trust_code)
-        print_line(console, f"{path}: {describe(runs)}")
+        runs = plans.unfinished_plan(path, trust_code)
+        print_line(console, f"{path}: {plans.describe(runs)}")
     yield from _finish(runs, path, console, jobs, Resources())
 
 
 def _finish(
-    runs: Sequence[PlannedRun],
+    runs: Sequence[plans.PlannedRun],
     place: Path,
     console: Console,
     jobs: int | None,
@@ -170,10 +155,7 @@ def _finish(
     left = jobs_of(runs)
     before = [run.folder for run in runs if run.state == "finished"]
     how = Launching(jobs=processes(jobs, [job.run for job in left]))
-    with (
-        stop_says(lambda: _continuation(runs, place)),
-        Display(console, len(runs)) as display,
-    ):
+    with stop_says(lambda: _continuation(runs, place)), Display(console, len(runs)) as display:
         yield from before
         with closing(executed(left, how, display, resources, built=built)) as ends:
             for job, fault in ends:
@@ -182,7 +164,7 @@ def _finish(
                 yield job.run.folder
 
 
-def _continuation(runs: Sequence[PlannedRun], place: Path) -> str:
+def _continuation(runs: Sequence[plans.PlannedRun], place: Path) -> str:
     """Return how to continue after a stop; ``place`` is the folder of the run or of the plan."""
     states = {run.state for run in runs}
     if states == {"finished"}:
@@ -194,7 +176,7 @@ def _continuation(runs: Sequence[PlannedRun], place: Path) -> str:
     return f"stopped; continue with: cl-prompts run --resume {quote(str(place))}{trust}"
 
 
-def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
+def processes(jobs: int | None, runs: Sequence[plans.PlannedRun]) -> int:
     """Return the number of processes: ``jobs``, by default one, or one per ``RUNS_PER_PROCESS``
     runs, at most one per core, if each takes one thread (:func:`takes_one_thread`)."""
     if jobs is not None:
@@ -205,7 +187,7 @@ def processes(jobs: int | None, runs: Sequence[PlannedRun]) -> int:
     return max(1, min(cores(), len(runs) // RUNS_PER_PROCESS))
 
 
-def jobs_of(runs: Sequence[PlannedRun]) -> list[RunJob]:
+def jobs_of(runs: Sequence[plans.PlannedRun]) -> list[RunJob]:
     """Return jobs for the unfinished runs, with number and label among all runs."""
     settings = [run.settings for run in runs]
     return [

@@ -1,7 +1,5 @@
 """Store the features of a recipe's images, for ``dataset=features``."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

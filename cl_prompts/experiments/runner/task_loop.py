@@ -1,7 +1,5 @@
 """Execute one run in its folder: train task after task, with checkpoints, and record the end."""
 
-from __future__ import annotations
-
 import gc
 import json
 import time
@@ -16,7 +14,7 @@ from cl_prompts.backbones.devices import reset_peak_memory, threads
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.executors.signals import Interrupted, StopRequest, stop_requests
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.checksums import BEFORE_FILE
+from cl_prompts.experiments.run_folder.files import BEFORE_FILE
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.run_folder.identity import identity_of
 from cl_prompts.experiments.run_folder.plans import PlannedRun, settings_of
@@ -33,10 +31,7 @@ SHARE = 0.02
 
 
 def complete(
-    planned: PlannedRun,
-    watcher: Watcher,
-    resources: Resources,
-    built: Run | None = None,
+    planned: PlannedRun, watcher: Watcher, resources: Resources, built: Run | None = None
 ) -> None:
     """Execute a missing run, or resume an unfinished one from its last checkpoint.
 
@@ -138,8 +133,7 @@ class TaskLoop:
         tracker = self.attach_tracker(records, watcher)
         try:
             self.train(tracker, request)
-            names = list(run.data.classes)
-            tracker.finish(run.strategy.model, run.split.plain(), run.anytime.results, names)
+            tracker.finish(run.strategy.model, run.anytime.results)
         finally:
             tracker.close()
             run.anytime.evaluator.close()

@@ -1,7 +1,5 @@
 """Search for settings with Optuna, on streams that are not reported."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shlex

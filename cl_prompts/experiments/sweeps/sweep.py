@@ -1,7 +1,5 @@
 """Sweeps: all combinations of settings, each executed once."""
 
-from __future__ import annotations
-
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,11 +15,9 @@ from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.executors.launching import Launching
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import identity
-from cl_prompts.experiments.run_folder.checksums import check_sums
-from cl_prompts.experiments.run_folder.files import read_json
+from cl_prompts.experiments.run_folder.files import check_sums, read_json
 from cl_prompts.experiments.run_folder.plans import PlannedRun, describe, new_path, state_of
-from cl_prompts.experiments.runner.building import Resources, check_plan
-from cl_prompts.experiments.runner.orders import in_order
+from cl_prompts.experiments.runner.building import Resources, check_plan, in_order
 from cl_prompts.experiments.runner.running import executed, jobs_of, list_faults, remove_empty
 from cl_prompts.experiments.tracking.progress import Display, print_line
 from cl_prompts.user_code import is_dotted

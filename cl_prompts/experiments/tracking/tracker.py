@@ -1,23 +1,25 @@
 """Record a run while it trains: metrics.csv, loggers, diagnostics and progress."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Iterable, Mapping
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from avalanche.core import BaseSGDPlugin
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 
+from cl_prompts.errors import unknown
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.results.history import usage_entropy
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.folder import KEYS_FILE, RunFolder
-from cl_prompts.experiments.run_folder.runs import METRICS_FILE, RunRecord, read_metrics
-from cl_prompts.experiments.tracking.loggers import Logger, TensorBoard, Value, logger_class, pixels
 from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.metrics.continual import forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
@@ -25,6 +27,110 @@ from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prompted import key_similarity, prompt_usage
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
+from cl_prompts.user_code import extra, is_dotted, load_object
+
+#: libraries with the interface of wandb
+_ONLINE = ("trackio", "wandb")
+
+
+class Logger(Protocol):
+    """Logger of one run; your own logger needs the same two methods.
+
+    Its constructor receives the run folder, all settings as in ``config.yaml``, and the samples
+    seen when this process started: 0, or those of the checkpoint that a run resumes from.
+    docs/reference/tensorboard.md lists tags and values.
+    """
+
+    def write(self, tag: str, value: float, step: int) -> None:
+        """Log a value; ``step``, the stream samples seen, never decreases."""
+
+    def close(self) -> None:
+        """Flush and close."""
+
+
+Constructor = Callable[[Path, Mapping[str, object], int], Logger]
+
+
+class TensorBoard:
+    """TensorBoard's files in the run folder.
+
+    Args:
+        folder: run folder.
+        start: samples seen when this process started; later points of earlier processes are hidden.
+
+    Example:
+        >>> import tempfile
+        >>> logger = TensorBoard(Path(tempfile.mkdtemp()))
+        >>> logger.write("loss/train", 0.5, 64)
+        >>> logger.close()
+    """
+
+    def __init__(self, folder: Path, start: int = 0) -> None:
+        # A unique name: two processes may start in the same second.
+        self._writer = SummaryWriter(
+            str(folder),
+            purge_step=start + 1 if start else None,
+            filename_suffix=f".{secrets.token_hex(8)}",
+        )
+
+    def write(self, tag: str, value: float, step: int) -> None:
+        """Log a value; see :class:`Logger`."""
+        self._writer.add_scalar(tag, value, step)
+
+    def close(self) -> None:
+        """Flush the file."""
+        self._writer.close()
+
+
+class OnlineLogger:
+    """Logger to Weights & Biases or trackio, with the same tags.
+
+    The library's environment variables (``WANDB_PROJECT``, ``WANDB_MODE=offline`` and so on) set
+    project, entity and mode; the default project is "cl-prompts". A resumed run continues the
+    online run of its first process.
+    """
+
+    def __init__(
+        self, library: str, folder: Path, settings: Mapping[str, object], start: int = 0
+    ) -> None:
+        self._library = extra(library, library, f"tracker={library}")
+        name = "/".join(folder.resolve().parts[-3:])
+        about: dict[str, object] = {"config": dict(settings), "resume": "allow"}
+        if library == "wandb":
+            quiet = self._library.Settings(console="off", silent=True)
+            about |= {"dir": str(folder), "id": name.replace("/", "-"), "settings": quiet}
+        project = os.environ.get(f"{library.upper()}_PROJECT", "cl-prompts")
+        group = str(settings.get("recipe"))
+        self._run = self._library.init(project=project, name=name, group=group, **about)
+        if library == "wandb":
+            # Its steps count calls: use samples seen as the axis.
+            self._run.define_metric("*", step_metric="samples_seen")
+
+    def write(self, tag: str, value: float, step: int) -> None:
+        """Log a value; see :class:`Logger`."""
+        self._run.log({tag: value, "samples_seen": step})
+
+    def close(self) -> None:
+        """Finish the online run of this process."""
+        self._run.finish()
+
+
+def logger_class(name: str) -> Constructor:
+    """Return the constructor of a logger, which takes folder, settings and start.
+
+    Args:
+        name: "trackio", "wandb", or ``"package.module:Class"``.
+
+    Raises:
+        InputError: the name is unknown, or its library is not installed.
+    """
+    if name in _ONLINE:
+        extra(name, name, f"tracker={name}")
+        return partial(OnlineLogger, name)
+    if not is_dotted(name):
+        raise unknown("tracker", name, _ONLINE)
+    return load_object("tracker", name)
+
 
 #: metric, scope and value
 Entry = tuple[str, str, float]
@@ -64,10 +170,8 @@ class Tracker(BaseSGDPlugin):
         self.folder = folder
         self.anytime = anytime
         anytime.listeners.append(self.on_evaluation)
-        self.settings = settings
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
-        self.tensorboard = TensorBoard(folder.path, start)
-        self._loggers: list[Logger] = [self.tensorboard]
+        self._loggers: list[Logger] = [TensorBoard(folder.path, start)]
         if settings.tracker is not None:
             made = logger_class(settings.tracker)
             self._loggers.append(made(folder.path, plain(asdict(settings)), start))
@@ -80,9 +184,9 @@ class Tracker(BaseSGDPlugin):
         self._samples = start
         self._show_progress()
 
-    def _log(self, tag: str, value: Value) -> None:
+    def _log(self, tag: str, value: float) -> None:
         """Show a value other than NaN."""
-        if isinstance(value, float) and math.isnan(value):
+        if math.isnan(value):
             return
         for logger in self._loggers:
             logger.write(tag, value, self._samples)
@@ -150,44 +254,22 @@ class Tracker(BaseSGDPlugin):
             self._log(tag, value)
         self._write(entries)
 
-    def finish(
-        self,
-        model: ContinualModel,
-        stream: Mapping[str, Any],
-        results: Mapping[str, float | None],
-        class_names: list[str],
-    ) -> None:
-        """Log pictures, settings and final numbers; write the cosines between keys.
+    def finish(self, model: ContinualModel, results: Mapping[str, float | None]) -> None:
+        """Log final numbers; write the cosines between keys.
 
         Args:
             model: model of the strategy.
-            stream: content of ``stream.json``.
             results: final numbers; None where a number is not defined.
-            class_names: class names of the data set.
         """
-        from cl_prompts.experiments.figures import maps  # here, since it loads Altair
-
         similarity = key_similarity(model)
         if similarity is not None:
             place = self.folder.path / KEYS_FILE
             files.write_arrays(place, similarity=similarity.cpu().numpy())
-        summary = {
-            "n_classes": model.n_classes,
-            "class_names": class_names,
-            "multi_label": self.measure == "map",
-            "task_ends": [end.samples_seen for end in self.anytime.curve.task_ends],
-        }
-        metrics = read_metrics(self.folder.path / METRICS_FILE)
-        run = RunRecord(self.folder.path, summary, metrics=metrics)
-        self._log("stream", pixels(maps.stream_chart(stream, class_names)))
-        for name, chart in maps.pictures(run):
-            self._log(name, pixels(chart))
         final = {f"final/{name}": value for name, value in results.items()}
         # The end of the stream may be an extra point.
         final[f"{self.measure}/a_auc"] = results.get("a_auc")
         for tag, number in final.items():
             self._log(tag, math.nan if number is None else number)
-        self.tensorboard.compare(self.settings)
 
     def close(self) -> None:
         """Close the loggers."""

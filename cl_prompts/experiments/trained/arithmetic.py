@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 
 from cl_prompts.closed_form.held_out_scores import held_out_scores, learn
 from cl_prompts.closed_form.sums import rearranged, zero
-from cl_prompts.datasets.classes import alike, label_matrix
+from cl_prompts.datasets.classes import check_names, label_matrix
 from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import file_hash, pixels_hash
@@ -83,7 +83,7 @@ class Sums:
         """
         new = [name for name in other.classes if name not in self.classes]
         classes = [*self.classes, *new]
-        check_classes(classes)
+        check_names("this model", classes)
         whole, part = self.with_classes(classes), other.with_classes(classes)
         whole.network.head.add(part.network.head)
         return whole.with_ledger(whole.ledger.joined(part.ledger, most))
@@ -134,7 +134,7 @@ class Sums:
             RunError: a file that cannot be read, or features that are not finite.
         """
         classes = [*self.classes, *sorted({n for own in names for n in own} - {*self.classes})]
-        check_classes(classes)
+        check_names("this model", classes)
         hashes = contents_of(items)
         self.check_new(hashes, items)
         part = self.empty(classes)
@@ -241,16 +241,6 @@ class Sums:
         for copy in np.setdiff1d(np.arange(n), first)[:1].tolist():
             original = named(items, first[content.ravel()[copy]], hashes)
             raise InputError(f"{named(items, copy, hashes)} is a copy of {original}: leave one out")
-
-
-def check_classes(classes: Sequence[str]) -> None:
-    """Refuse names of classes that differ only in case, blanks or the encoding of accents."""
-    pair = alike(classes)
-    if pair is not None:
-        raise InputError(
-            f"class {pair[1]!r} differs from {pair[0]!r} only in case, blanks or the encoding of"
-            " accents: rename one"
-        )
 
 
 @torch.no_grad()

@@ -1,7 +1,5 @@
 """Score a trained model on a user's labelled images, without training."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,10 +11,10 @@ from torch import Tensor
 from cl_prompts.datasets.classes import label_matrix
 from cl_prompts.datasets.csv_table import csv_rows
 from cl_prompts.datasets.files import ImageFile
-from cl_prompts.datasets.folders import class_folders, holds_domains, scan_images
+from cl_prompts.datasets.folders import holds_domains, scan_classes
 from cl_prompts.datasets.hub import hub_options, labelled_rows
 from cl_prompts.errors import InputError, first_of
-from cl_prompts.experiments.results.history import BeforeAfter, group
+from cl_prompts.experiments.results.history import BeforeAfter, with_groups
 from cl_prompts.metrics.intervals import wilson
 from cl_prompts.metrics.multi_label import average_precision
 
@@ -103,12 +101,8 @@ def labelled_images(
         return [str(place.parent / row.path) for row in rows], [row.labels for row in rows]
     if not place.is_dir():
         raise InputError(f"there is no folder or table {place}")
-    parents = [place]
-    if holds_domains(place):
-        parents = [place / domain for domain in class_folders(place)]
-    folders = [parent / name for parent in parents for name in class_folders(parent)]
-    found = scan_images(folders)
-    return found.files, [[folders[position].name] for position in found.labels]
+    found = scan_classes(place, holds_domains(place))
+    return found.files, [[name] for name in found.labels.tolist()]
 
 
 def known_images(
@@ -172,27 +166,21 @@ def changes(before: Assessment | None, after: Assessment) -> list[BeforeAfter]:
         before: None if the model knew none of the classes.
         after: scores of the changed model.
     """
-    known = {} if before is None else {row.name: row for row in before.by_class}
-    old = [
-        BeforeAfter(row.name, known.pop(row.name).value, row.value, row.images)
-        for row in after.by_class
-        if row.name in known
+    known = {} if before is None else {row.name: row.value for row in before.by_class}
+    rows = [
+        BeforeAfter(row.name, known.get(row.name), row.value, row.images) for row in after.by_class
     ]
-    names = {row.name for row in old}
-    new = [
-        BeforeAfter(row.name, None, row.value, row.images)
-        for row in after.by_class
-        if row.name not in names
-    ]
-    gone = [BeforeAfter(row.name, row.value, None, row.images) for row in known.values()]
+    rows.sort(key=lambda row: row.before is None)  # known classes first
+    names = {row.name for row in rows}
+    left = [row for row in (before.by_class if before else ()) if row.name not in names]
+    rows += [BeforeAfter(row.name, row.value, None, row.images) for row in left]
     total = after.total
     first = None
+    new = any(row.before is None for row in rows)
     # A mean over other classes cannot be compared.
-    if before is not None and not gone and (after.confusion is not None or not new):
+    if before is not None and not left and (after.confusion is not None or not new):
         first = before.total.value * before.total.images / total.images
-    groups = (("classes known before", old), ("new classes", new))
-    means = [group(name, some) for name, some in groups if some]
-    return [BeforeAfter(total.name, first, total.value, total.images), *means, *old, *new, *gone]
+    return with_groups(BeforeAfter(total.name, first, total.value, total.images), rows, rows)
 
 
 def worst_confusions(confusion: Tensor, classes: Sequence[str], most: int = 3) -> list[str]:

@@ -1,10 +1,8 @@
 """Export trained models to files that run without cl-prompts."""
 
-from __future__ import annotations
-
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -82,9 +80,8 @@ def _image(model: Model) -> str:
     # Models apply the EXIF orientation, too.
     opened = 'ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")'
     image = f"f.pil_to_tensor({opened})"
-    transform = fixed_transform(name, size, own.crop)
-    steps: Sequence[Any] = transform.transforms if isinstance(transform, v2.Compose) else ()
-    for step in steps:
+    transform: Any = fixed_transform(name, size, own.crop)
+    for step in transform.transforms:
         if isinstance(step, v2.Resize):
             bicubic = step.interpolation == InterpolationMode.BICUBIC
             how = f", interpolation={_BICUBIC}" if bicubic else ""

@@ -4,8 +4,6 @@ The address of the hub, its token and its cache are those of the hub's own clien
 (``HF_ENDPOINT``, ``HF_TOKEN``, ``HF_HOME``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +11,8 @@ from pathlib import Path
 from huggingface_hub import HfApi, ModelCardData, snapshot_download
 
 from cl_prompts.errors import RunError, short
-from cl_prompts.experiments.results.comparison_text import markdown_text
-from cl_prompts.experiments.run_folder.checksums import MODEL
-from cl_prompts.experiments.run_folder.files import restore_folder
+from cl_prompts.experiments.results.comparison import markdown_text
+from cl_prompts.experiments.run_folder.files import MODEL, restore_folder
 from cl_prompts.experiments.trained.card import CARD_FILE, MODEL_FILES, Card
 from cl_prompts.user_code import label_of
 from cl_prompts.versions import __version__

@@ -100,10 +100,7 @@ class Ledger:
         sampled = kept[self.rows]
         number = np.cumsum(kept) - 1
         return Ledger(
-            self.hashes[kept],
-            self.labels[kept],
-            number[self.rows[sampled]],
-            self.features[sampled],
+            self.hashes[kept], self.labels[kept], number[self.rows[sampled]], self.features[sampled]
         )
 
     def features_of(self, rows: np.ndarray) -> dict[int, Tensor]:

@@ -1,7 +1,5 @@
 """Train a model on all images of a folder or table, in one pass."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from contextlib import closing
@@ -22,16 +20,8 @@ from cl_prompts.datasets.survey import Survey
 from cl_prompts.experiments.executors.launching import Job, Launching
 from cl_prompts.experiments.executors.submissions import Display, job_ends
 from cl_prompts.experiments.recipes.parameters import strategy_options
-from cl_prompts.experiments.trained import MODELS
+from cl_prompts.experiments.trained import MODELS, card
 from cl_prompts.experiments.trained.arithmetic import Progress
-from cl_prompts.experiments.trained.card import (
-    Backbone,
-    Card,
-    Event,
-    Images,
-    of_model,
-    strategy_of,
-)
 from cl_prompts.experiments.trained.ledger import Ledger, digest
 from cl_prompts.experiments.trained.model import Model
 
@@ -86,12 +76,12 @@ def untrained(
     file = "default" if weights is None else str(weights.resolve())
     vit = create_backbone(name, weights=file, image_size=size, precision=chosen)
     n = len(found.classes)
-    card = Card(
+    made = card.Card(
         method=METHOD,
-        settings=of_model(strategy_options(METHOD, {})),
+        settings=card.of_model(strategy_options(METHOD, {})),
         seed=0,
-        backbone=Backbone.of(name, file, vit),
-        images=Images(dataset=found.settings["name"], crop=None),
+        backbone=card.Backbone.of(name, file, vit),
+        images=card.Images(dataset=found.settings["name"], crop=None),
         classes=list(found.classes),
         multi_label=found.multi_label,
         n_tasks=1,
@@ -99,9 +89,9 @@ def untrained(
         announced=False,
         keep_features=keep_features,
     )
-    strategy = strategy_of(card, vit, device)
+    strategy = card.strategy_of(made, vit, device)
     dim = strategy.model.backbone.feature_dim
-    return Model(strategy, card, Ledger.empty(dim, n if found.multi_label else None))
+    return Model(strategy, made, Ledger.empty(dim, n if found.multi_label else None))
 
 
 def _distinct(found: Survey) -> tuple[list[ImageFile], list[list[str]]]:
@@ -152,7 +142,7 @@ def trained(
         _learn_in_shards(model, images, labels, min(shards, n), how or Launching(), lines)
     assert model.ledger is not None
     learned = digest(model.ledger.hashes)
-    event = Event(what=f"trained on {n} images of {place}", images=n, digest=learned)
+    event = card.Event(what=f"trained on {n} images of {place}", images=n, digest=learned)
     model.card = model.card.model_copy(update={"history": [event]})
     if len(found.test):
         model.take_accuracy(model.evaluate(place))

@@ -1,7 +1,5 @@
 """Base of the task-aware strategies with adapters and prototypes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import ClassVar
 

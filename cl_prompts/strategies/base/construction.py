@@ -1,7 +1,5 @@
 """Model, plugins and evaluator of a strategy, from its settings."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Compute of training in multiply-accumulates, backward passes included."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -3,8 +3,6 @@
 Avalanche's ``split_online_stream`` cuts an experience into mini-experiences.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from contextlib import nullcontext
 

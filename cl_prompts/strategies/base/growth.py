@@ -1,7 +1,5 @@
 """Expansion of a trained strategy to new classes or tasks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from avalanche.core import BasePlugin

@@ -1,7 +1,5 @@
 """Head of a method, the normalisation of its input, and classifiers to align."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal

@@ -1,7 +1,5 @@
 """Base of fine-tuning, replay and regularisation baselines: a linear head on a ViT."""
 
-from __future__ import annotations
-
 import torch
 from torch.optim import Optimizer
 

@@ -1,7 +1,5 @@
 """Loss on labels: (binary) cross-entropy over the competing classes."""
 
-from __future__ import annotations
-
 import torch.nn.functional as F
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
@@ -59,5 +57,4 @@ def competing_classes(strategy: SupervisedTemplate, labels: Tensor) -> Tensor:
     """
     if strategy.class_mask == "batch":
         return batch_classes(labels, strategy.model.n_classes)
-    seen: Tensor = strategy.model.seen
-    return seen
+    return strategy.model.seen

@@ -3,8 +3,6 @@
 From top to bottom: an experience, an epoch, a stream batch, an update.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,13 +14,8 @@ from avalanche.training.utils import trigger_plugins
 from cl_prompts.backbones.pixels import check_input, check_targets, fault_of
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output, finite
+from cl_prompts.strategies.base import experience
 from cl_prompts.strategies.base.cost import TrainingCost
-from cl_prompts.strategies.base.experience import (
-    TaskPosition,
-    announces_boundaries,
-    check_labels,
-    classes_of,
-)
 from cl_prompts.strategies.base.settings import State
 from cl_prompts.strategies.base.stream import (
     Batch,
@@ -63,7 +56,7 @@ class OnlineLoop:
 
     def __init__(self, strategy: SupervisedTemplate) -> None:
         self.strategy = strategy
-        self.task = TaskPosition()
+        self.task = experience.TaskPosition()
         self.place: int | None = None
         self.inside: int | None = None
         self.counters: dict[str, int] = {}
@@ -78,10 +71,11 @@ class OnlineLoop:
         strategy = self.strategy
         # A resumed experience was entered before: its task has started, its samples are known.
         resumed = self.place is not None
-        strategy.announced = announces_boundaries(strategy.experience, strategy.boundaries)
+        own = strategy.experience
+        strategy.announced = experience.announces_boundaries(own, strategy.boundaries)
         strategy.check_announced(announced=strategy.announced)
-        check_labels(strategy.experience, strategy.model, type(strategy).__name__)
-        classes = classes_of(strategy.experience, strategy.model.n_classes)
+        experience.check_labels(own, strategy.model, type(strategy).__name__)
+        classes = experience.classes_of(own, strategy.model.n_classes)
         strategy.annotated = classes.to(strategy.device)
         self.task.enter(strategy.experience, again=resumed)
         if not resumed:

@@ -1,7 +1,5 @@
 """Multi-label metrics for Avalanche's evaluator."""
 
-from __future__ import annotations
-
 import torch
 from avalanche.evaluation import PluginMetric, metrics
 from avalanche.evaluation.metric_results import MetricResult, MetricValue

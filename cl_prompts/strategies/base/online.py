@@ -3,8 +3,6 @@
 The training loop, which calls the hooks, is :class:`~cl_prompts.strategies.base.loop.OnlineLoop`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, TypeVar
 

@@ -1,7 +1,5 @@
 """Base of the plugins that are options of a method."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from avalanche.core import BaseSGDPlugin

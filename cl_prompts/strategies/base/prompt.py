@@ -1,7 +1,5 @@
 """Base of the prompt strategies: rates, form of prompts, training of keys, start of a task."""
 
-from __future__ import annotations
-
 from typing import Any, Literal, cast
 
 import torch

@@ -1,7 +1,5 @@
 """Forms of prompts: parameterisations other than the method's own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 

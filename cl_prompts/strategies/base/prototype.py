@@ -1,7 +1,5 @@
 """Base of the strategies without gradients."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 from typing import ClassVar

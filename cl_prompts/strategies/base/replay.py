@@ -1,7 +1,5 @@
 """Replay of past stream samples, stored as references."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Settings and state that strategies and plugins declare by name."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import textwrap

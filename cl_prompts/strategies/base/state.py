@@ -1,7 +1,5 @@
 """Checkpoint state of a strategy and its plugins."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from copy import deepcopy
 

@@ -257,8 +257,7 @@ def stream_batches(
 
 def _read(loader: Any, rows: Sequence[KeyedRow]) -> list[Tensor]:
     """Read a batch as the loader's own processes do."""
-    batch: list[Tensor] = loader.collate_fn([loader.dataset[row] for row in rows])
-    return batch
+    return loader.collate_fn([loader.dataset[row] for row in rows])
 
 
 def _batch_of(

@@ -1,7 +1,5 @@
 """Second pass over the images of a task."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

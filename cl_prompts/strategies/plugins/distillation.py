@@ -1,7 +1,5 @@
 """Distillation from an earlier copy of the model (LwF, ECCV 2016)."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch

@@ -1,7 +1,5 @@
 """EWC++: a penalty on moving important parameters (ECCV 2018)."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import Decay, NotNegative
 from cl_prompts.models.growth import padded
 from cl_prompts.models.prototype import PrototypeViT

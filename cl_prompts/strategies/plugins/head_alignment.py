@@ -1,7 +1,5 @@
 """Head alignment: train the head at task ends on draws from Gaussian statistics of features."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Plugin for Avalanche's strategies that refuses to shuffle an ordered stream."""
 
-from __future__ import annotations
-
 from avalanche.core import BaseSGDPlugin
 from avalanche.training.templates import SupervisedTemplate
 

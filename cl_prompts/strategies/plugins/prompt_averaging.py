@@ -1,7 +1,5 @@
 """Prompt averaging: evaluate with a Gaussian average of a task's prompts over training."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import Count, Positive
 from cl_prompts.prompts.wrapped import AveragedPrompts, Reparameterised
 from cl_prompts.strategies.base.experience import whole_of

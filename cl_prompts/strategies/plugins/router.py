@@ -1,7 +1,5 @@
 """Analytic router: experts selected by ridge regression from frozen queries (FlyPrompt)."""
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 

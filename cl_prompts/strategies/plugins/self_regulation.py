@@ -1,7 +1,5 @@
 """Self-regulation: keep prompted features and logits near those of the frozen ViT."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal
 
 import torch
@@ -123,5 +121,4 @@ def frozen_features(strategy: OnlineStrategy) -> Tensor:
             return cached
     with torch.no_grad():
         vit = model.backbone
-        frozen: Tensor = vit.class_features(vit.embed(strategy.batch.images)).float()
-        return frozen
+        return vit.class_features(vit.embed(strategy.batch.images)).float()

@@ -1,7 +1,5 @@
 """Slow heads: moving averages of the head, as an ensemble in evaluation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from cl_prompts.checks import Share

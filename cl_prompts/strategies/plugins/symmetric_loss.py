@@ -1,7 +1,5 @@
 """Symmetric cross-entropy: a bounded reverse term beside the usual one (SLCA++)."""
 
-from __future__ import annotations
-
 from cl_prompts.checks import NotNegative
 from cl_prompts.losses.classification import reverse_cross_entropy
 from cl_prompts.strategies.base.online import OnlineStrategy

@@ -83,15 +83,6 @@ def test_the_help_has_examples_that_are_commands(capsys: pytest.CaptureFixture[s
     assert found == ["train", "run", "show"]
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_shells_complete_commands_recipes_and_keys(
-    shell: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["completion", shell]) == 0
-    script = capsys.readouterr().out
-    assert all(word in script for word in ("validate", "cifar100_small", "pool_size=", "--resume"))
-
-
 @pytest.mark.parametrize(("number", "code"), [(errno.ENOENT, 2), (errno.ENOSPC, 1)])
 def test_a_wrong_path_is_bad_input_and_a_full_disk_a_fault(
     number: int, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

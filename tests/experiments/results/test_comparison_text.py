@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_prompts.experiments.results.comparison import Table, compare
-from cl_prompts.experiments.results.comparison_text import markdown_text, written
+from cl_prompts.experiments.results.comparison import Table, compare, markdown_text, written
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run

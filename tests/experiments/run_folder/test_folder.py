@@ -20,7 +20,7 @@ from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder import folder as run_folder
 from cl_prompts.experiments.run_folder.checkpoint import load
-from cl_prompts.experiments.run_folder.checksums import MODEL, READ, SUMS_FILE, check_sums
+from cl_prompts.experiments.run_folder.files import MODEL, READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.folder import RunFolder, environment
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, settings_identity
 from cl_prompts.experiments.run_folder.plans import settings_of

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.run_folder.checksums import READ, SUMS_FILE, check_sums
+from cl_prompts.experiments.run_folder.files import READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.runs import collect
 from tests.experiments.fake_runs import fake_run
 

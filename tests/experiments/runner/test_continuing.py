@@ -19,7 +19,7 @@ from cl_prompts.datasets.registry import crop_of, fixed_transform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.results.history import before_after
-from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
+from cl_prompts.experiments.run_folder.files import SUMS_FILE, sums
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 from cl_prompts.experiments.runner.continuing import settings_of_child
 from cl_prompts.experiments.runner.task_loop import TaskLoop

@@ -9,8 +9,13 @@ import torch
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs, plan
-from cl_prompts.experiments.runner.building import Resources, build_run, check_plan
-from cl_prompts.experiments.runner.orders import easy_order, in_order
+from cl_prompts.experiments.runner.building import (
+    Resources,
+    build_run,
+    check_plan,
+    easy_order,
+    in_order,
+)
 from cl_prompts.experiments.sweeps.grid import grid
 
 ORDERS = "orders=random:2,easy,hard"

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.run_folder.checksums import SUMS_FILE, sums
+from cl_prompts.experiments.run_folder.files import SUMS_FILE, sums
 from cl_prompts.experiments.sweeps.grid import grid
 from cl_prompts.experiments.sweeps.sweep import Sweep, earlier_runs
 from tests.experiments.commands import PROBE, QUICK, unfinished_copy

@@ -129,7 +129,10 @@ def test_the_same_images_are_learned_once_and_forgotten_once() -> None:
         ("unknown class 'bea': did you mean 'bee'", lambda: model.forget(class_name="bea")),
         ("there are 2 images and 1 labels", lambda: model.learn(images(2, 1), ["ape"])),
         ("exactly one label per image", lambda: model.learn(images(1, 1), [["ape", "bee"]])),
-        ("class 'Ape' differs from 'ape' only", lambda: model.learn(images(1, 1), ["Ape"])),
+        (
+            "names 'ape' and 'Ape' of this model differ only",
+            lambda: model.learn(images(1, 1), ["Ape"]),
+        ),
     ):
         with pytest.raises(InputError, match=says):
             action()
