@@ -179,13 +179,17 @@ class Run:
     def _forward_passes(self) -> dict[str, float]:
         """Return the cost of an image, in plain forward passes of the backbone."""
         backbone, evaluator = self.strategy.model.backbone, self.anytime.evaluator
+        arriving = self.anytime.prequential
         # The backbone counts the passes of training and evaluation together.
-        training_macs = backbone.counter.macs - evaluator.macs
+        training_macs = backbone.counter.macs - evaluator.macs - arriving.macs
         samples = max(1, self.strategy.samples_seen)
-        return {
+        found = {
             "train": training_macs / backbone.forward_macs / samples,
             "evaluation": evaluator.macs / backbone.forward_macs / max(1, evaluator.images),
         }
+        if arriving.images:
+            found["prediction"] = arriving.macs / backbone.forward_macs / arriving.images
+        return found
 
 
 def _floats_in(state: Any) -> list[Tensor]:

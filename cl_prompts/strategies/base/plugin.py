@@ -21,6 +21,9 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
     * ``check_announced``: before training, and for the stream of a recipe; ``announced=`` says
       whether the stream announces task boundaries;
     * ``start_of_task``: at the start of an announced task;
+    * ``arrival_of_stream_batch``: before its classes are observed; ``stream=`` is a
+      :class:`~cl_prompts.strategies.base.stream.StreamBatch`, ``skipped=`` whether a ``Budget``
+      leaves it out;
     * ``start_of_stream_batch``: after the classes of a stream batch (``strategy.batch``) were
       observed;
     * ``end_of_stream_batch``: after the last update on it, when it is counted; ``samples=`` is its
