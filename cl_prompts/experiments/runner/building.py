@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from cl_prompts.datasets.registry import (
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import Parent, RunConfig
+from cl_prompts.experiments.recipes.values import Arguments
 from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE
 from cl_prompts.experiments.run_folder.checksums import READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.plans import settings_of
@@ -40,6 +42,8 @@ from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.scenarios.split import BaseSplit, Split
 from cl_prompts.seeds import seed_globals
 from cl_prompts.strategies import STRATEGIES, strategy_class
+from cl_prompts.strategies.base.memory import buffer_within
+from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
@@ -180,21 +184,30 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     options = dict(settings.options)
     if train.is_plain and options.get("views") is None:
         options["views"] = 1  # so that frozen features are computed once
-    # Models, and user code, draw their initial parameters from the global generators.
-    seed_globals(settings.seed)
-    strategy = make_strategy(
-        settings.strategy,
-        options,
-        backbone,
-        first[0],
+    made = partial(
+        _strategy,
+        settings,
+        backbone=backbone,
+        n_classes=first[0],
         multi_label=data.multi_label,
         n_tasks=first[1] if announced else None,
-        device=settings.device,
-        seed=settings.seed,
         plugins=[anytime] if sample is None else [anytime, sample],
     )
+    strategy = made(options)
+    if settings.memory is not None:
+        apart = (anytime, sample, strategy.budget)
+        if size := buffer_within(settings.memory, strategy, apart):
+            strategy = made({**options, "buffer_size": size})
     strategy.check_announced(announced=announced)
     return Run(settings, data, split, benchmark, strategy, anytime, sample, first, announced)
+
+
+def _strategy(settings: RunConfig, options: Arguments, **given: Any) -> OnlineStrategy:
+    # Models, and user code, draw their initial parameters from the global generators.
+    seed_globals(settings.seed)
+    return make_strategy(
+        settings.strategy, options, device=settings.device, seed=settings.seed, **given
+    )
 
 
 def parent_of(parent: Parent) -> RunConfig:

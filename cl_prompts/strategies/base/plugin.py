@@ -59,6 +59,8 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
     needs: ClassVar[str] = ""
     """Setting that a method must have, such as ``"head"``; among the strategies of a recipe, only
     those with the setting get the plugin."""
+    copies: ClassVar[int] = 0
+    """Numbers that it comes to store for each trained parameter."""
     one_label: ClassVar[str] = ""
     """Why the plugin is for one class per image alone; empty if it is for several as well."""
 
