@@ -29,7 +29,6 @@ from cl_prompts.datasets.registry import (
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import Parent, RunConfig
-from cl_prompts.experiments.recipes.values import Arguments
 from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE
 from cl_prompts.experiments.run_folder.checksums import READ, SUMS_FILE, check_sums
 from cl_prompts.experiments.run_folder.plans import settings_of
@@ -43,7 +42,6 @@ from cl_prompts.scenarios.split import BaseSplit, Split
 from cl_prompts.seeds import seed_globals
 from cl_prompts.strategies import STRATEGIES, strategy_class
 from cl_prompts.strategies.base.memory import buffer_within
-from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
@@ -185,29 +183,25 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     if train.is_plain and options.get("views") is None:
         options["views"] = 1  # so that frozen features are computed once
     made = partial(
-        _strategy,
-        settings,
+        make_strategy,
+        settings.strategy,
         backbone=backbone,
         n_classes=first[0],
         multi_label=data.multi_label,
         n_tasks=first[1] if announced else None,
+        device=settings.device,
+        seed=settings.seed,
         plugins=[anytime] if sample is None else [anytime, sample],
     )
-    strategy = made(options)
-    if settings.memory is not None:
-        apart = (anytime, sample, strategy.budget)
-        if size := buffer_within(settings.memory, strategy, apart):
-            strategy = made({**options, "buffer_size": size})
-    strategy.check_announced(announced=announced)
-    return Run(settings, data, split, benchmark, strategy, anytime, sample, first, announced)
-
-
-def _strategy(settings: RunConfig, options: Arguments, **given: Any) -> OnlineStrategy:
     # Models, and user code, draw their initial parameters from the global generators.
     seed_globals(settings.seed)
-    return make_strategy(
-        settings.strategy, options, device=settings.device, seed=settings.seed, **given
-    )
+    strategy = made(options=options)
+    ours = (anytime, sample, strategy.budget)
+    if settings.memory and (size := buffer_within(settings.memory, strategy, ours)):
+        seed_globals(settings.seed)
+        strategy = made(options={**options, "buffer_size": size})
+    strategy.check_announced(announced=announced)
+    return Run(settings, data, split, benchmark, strategy, anytime, sample, first, announced)
 
 
 def parent_of(parent: Parent) -> RunConfig:

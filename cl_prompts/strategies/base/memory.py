@@ -57,22 +57,21 @@ def buffer_within(
         >>> buffer_within(100_000, er)  # a head and Adam's two copies of it; images of 32 px
         27
     """
-    size, model = strategy.buffer.size, strategy.model
+    size, name = strategy.buffer.size, type(strategy).__name__
     if strategy.whole_stream:
-        raise InputError(f"memory limits what a stream leaves, and {_name(strategy)} stores it all")
-    # What is stored with each sample, such as its logits.
-    beside = _floats([strategy.state.state_dict(), strategy.buffer.state_dict()])
-    beside = [part for part in beside if size and part.dim() and len(part) == size]
-    each = _image(strategy) + sum(part.nbytes for part in beside) // max(1, size)
-    fixed = memory_of(strategy, without)["bytes"] - sum(part.nbytes for part in beside)
-    trained = sum(part.nbytes for part in model.parameters() if part.requires_grad)
-    fixed += trained * sum(getattr(plugin, "copies", 0) for plugin in strategy.plugins)
-    fixed += _after_a_step(strategy.optimizer)
+        raise InputError(f"memory limits what a stream leaves, and {name} stores it all")
+    stored = _floats([strategy.state.state_dict(), strategy.buffer.state_dict()])
+    # What is stored beside each sample, such as its logits.
+    beside = sum(part.nbytes for part in stored if size and part.dim() and len(part) == size)
+    each = _image(strategy) + beside // max(1, size)
+    trained = sum(part.nbytes for part in strategy.model.parameters() if part.requires_grad)
+    copies = trained * sum(getattr(plugin, "copies", 0) for plugin in strategy.plugins)
+    own = memory_of(strategy, without)["bytes"] + copies + _after_a_step(strategy.optimizer)
+    fixed = own - beside
     needed = fixed + each * bool(size)
     if limit < needed:
-        raise InputError(
-            f"memory is {limit:,} bytes, and {_name(strategy)} needs {needed:,}: give at least that"
-        )
+        found = f"memory is {limit:,} bytes, and {name} needs {needed:,}"
+        raise InputError(f"{found}: give at least that")
     return (limit - fixed) // each if size else 0
 
 
@@ -84,10 +83,6 @@ def _after_a_step(optimizer: torch.optim.Optimizer) -> int:
             parameter.grad = torch.zeros_like(parameter)
     copy.step()
     return sum(part.nbytes for part in _floats(copy.state_dict()["state"]))
-
-
-def _name(strategy: SupervisedTemplate) -> str:
-    return type(strategy).__name__
 
 
 def _image(strategy: SupervisedTemplate) -> int:

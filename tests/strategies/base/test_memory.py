@@ -32,7 +32,7 @@ def test_a_full_buffer_fits_its_limit(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["ranpac", "recommended", "l2p", "er"])
 def test_a_limit_below_what_is_stored_is_refused(kind: str) -> None:
     strategy = make(kind)
-    with pytest.raises(InputError, match="memory is 10 bytes, and .* needs ") as refused:
+    with pytest.raises(InputError, match=r"memory is 10 bytes, and .* needs ") as refused:
         buffer_within(10, strategy)
     needed = int(str(refused.value).split("needs ")[1].split(":")[0].replace(",", ""))
     assert buffer_within(needed, strategy) == (kind == "er")
