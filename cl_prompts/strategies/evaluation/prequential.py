@@ -59,7 +59,7 @@ class Prequential:
         self._waits = False  # for the features of a batch in training
 
     @property
-    def results(self) -> dict[str, float | None]:
+    def results(self) -> dict[str, float]:
         """Accuracies ``prequential``, over all images, and ``prequential_500``, over the last 500;
         ``last_label``, that of the label of the image before. Empty without a prediction."""
         if not self._n:
