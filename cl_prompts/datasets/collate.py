@@ -23,7 +23,8 @@ def viewing(*key: int) -> Iterator[None]:
     """Read items as augmented views under ``key`` in this context.
 
     A view depends on the transform's seed and this key alone: neither on the process that makes it
-    nor on earlier draws. The training loop gives each item of its order a key of its own.
+    nor on earlier draws. The training loop gives each item of its order a key of its own. Without
+    a key, the package's data sets give images without augmentation.
 
     >>> with viewing(100, 1):
     ...     current_key()

@@ -76,12 +76,15 @@ class ImageSet(Dataset):
     def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
         label = self.targets[index]
         image = self.images[int(self.rows[index])]
-        if self.transform is not None:
+        transform = self.transform
+        if current_key() == () and self.fixed is not None:
+            transform = self.fixed
+        if transform is not None:
             # With the row in the key, images of one batch get different random numbers.
             key = current_key()
             row = range(len(self))[index]  # allows negative indices
             with nullcontext() if key is None else viewing(row, *key):
-                image = self.transform(image)
+                image = transform(image)
         if self.multi_label:
             return image, torch.from_numpy(label.astype(np.float32))
         return image, int(label)

@@ -87,8 +87,9 @@ def _choose(recipe: Recipe, key: str, value: object) -> bool:
 
 
 def _runs_under(recipe: Recipe, strategy: str) -> bool:
-    """Whether a strategy fits the budget of a recipe, for ``strategy=all``."""
-    return recipe["budget"] is None or not strategy_class(strategy).whole_stream
+    """Whether a strategy fits the budgets of a recipe, for ``strategy=all``."""
+    free = recipe["budget"] is None and recipe["memory"] is None
+    return free or not strategy_class(strategy).whole_stream
 
 
 def _keys(recipe: Recipe, typed: Sequence[str]) -> dict[str, list[Place]]:

@@ -25,6 +25,7 @@ TOP: Recipe = {
     "stream_seed": None,
     "orders": None,
     "budget": None,
+    "memory": None,
     "device": "auto",
     "num_workers": None,
     "checkpoint_every": None,

@@ -40,7 +40,7 @@ from cl_prompts.user_code import Trust, check_trust, is_dotted, labels_of
 SEEDS = ("seed", "stream_seed", "order")
 #: the option of a strategy that ``budget=`` sets; all rows of a table share it
 BUDGET = "options.plugins.budget.passes"
-_AROUND = ("device", "num_workers", "checkpoint_every", "tracker", "tuned_on")
+_AROUND = ("device", "num_workers", "checkpoint_every", "tracker", "tuned_on", "memory")
 
 
 @dataclass
@@ -77,6 +77,7 @@ class RunConfig:
             the time.
         tracker: logger beside TensorBoard, "wandb" or a dotted name; None for none.
         tuned_on: what a search for its settings scored, with trials and cost; None without one.
+        memory: bytes that the strategy may store, which set ``buffer_size``; None: no limit.
         dataset, scenario, backbone: ``name`` and arguments of each.
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
@@ -94,6 +95,7 @@ class RunConfig:
     checkpoint_every: Count | None = None
     tracker: str | None = None
     tuned_on: str | None = None
+    memory: Count | None = None
     dataset: Arguments = field(default_factory=dict)
     scenario: Arguments = field(default_factory=dict)
     backbone: Arguments = field(default_factory=dict)
@@ -195,6 +197,7 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
     if not strategies:
         raise InputError(f"recipe {name} names no strategy: add strategy=mvp")
     held = {key: recipe[key] for key in _AROUND}
+    held["memory"] = values.as_bytes(held["memory"])
     held |= {section: recipe.get(section) or {} for section in SECTIONS}
     accepted_by = {name: parameters("strategy", name) for name in strategies}
     accepted = {key for own in accepted_by.values() for key in own}

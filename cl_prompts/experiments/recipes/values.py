@@ -168,6 +168,23 @@ def as_budgets(value: object) -> list[float | None]:
     return [None if part is None else float(fits("budget", part, Positive)) for part in parts]
 
 
+def as_bytes(value: object) -> int | None:
+    """Read a number of bytes; None: no limit.
+
+    >>> as_bytes(5000), as_bytes("100kB"), as_bytes("1.5MB")
+    (5000, 100000, 1500000)
+
+    Raises:
+        InputError: another value.
+    """
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:([kMG]?)B)?", str(value))
+    if found is None:
+        raise InputError(f"memory is {shown(value)}: give bytes, such as 5000, 100kB or 1.5MB")
+    return round(float(found[1]) * 1000 ** " kMG".index(found[2] or " "))
+
+
 def plain(value: Any) -> Any:
     """Convert tuples to lists and paths to texts, which YAML can store."""
     if isinstance(value, dict):

@@ -15,7 +15,7 @@ from cl_prompts.experiments.results import costs, history
 from cl_prompts.experiments.results.aggregates import Band, curves_of, difference_band, mean_band
 from cl_prompts.experiments.results.comparison import headlines
 from cl_prompts.experiments.results.groups import Group
-from cl_prompts.experiments.results.metrics import BYTES, COMPUTE
+from cl_prompts.experiments.results.metrics import BYTES, COMPUTE, Metric
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Fields = dict[str, Any]
@@ -80,25 +80,24 @@ class Charts:
         return found
 
     def costs(self, groups: Sequence[Group]) -> list[tuple[str, list[Fields]]]:
-        """Draw scores against compute and bytes, where groups differ in their budget alone; with
-        what the first chart says in words."""
-        found = []
-        for alike in costs.budgets_of(groups):
-            parts = [*alike.values()]
-            scores = [one for one in headlines(parts[0]) if one.best is max]
-            first, last = scores[0], scores[-1]
-            drawn = []
-            for score, cost in dict.fromkeys([(first, COMPUTE), (last, COMPUTE), (last, BYTES)]):
-                bands = costs.against(cost, score, parts)
-                title = f"{parts[0].runs[0].summary['recipe']}: {score.name} against {cost.title}"
-                ylabel, front = f"{score.name} (%)", costs.front(bands)
-                chart = curve_chart(
-                    bands, self.rows, xlabel=cost.title, ylabel=ylabel, marked=front
-                )
-                caption = f"{title}. Rings: the Pareto front. Bands: ± one standard deviation."
-                drawn.append(self._add(chart, title, caption))
-            found.append((costs.in_words(alike, first), drawn))
-        return found
+        """Draw scores against compute and bytes, where groups differ in ``budget`` or ``memory``
+        alone; with what the first chart says in words."""
+        kinds = {"budget": COMPUTE, "memory": BYTES}
+        alike = [(costs.budgets_of(groups, limit), cost) for limit, cost in kinds.items()]
+        return [self._costs(parts, cost) for found, cost in alike for parts in found]
+
+    def _costs(self, alike: Mapping[float, Group], limited: Metric) -> tuple[str, list[Fields]]:
+        parts, drawn = [*alike.values()], []
+        scores = [one for one in headlines(parts[0]) if one.best is max]
+        first, last = scores[0], scores[-1]
+        for score, cost in dict.fromkeys([(first, limited), (last, limited), (last, BYTES)]):
+            bands = costs.against(cost, score, parts)
+            title = f"{parts[0].runs[0].summary['recipe']}: {score.name} against {cost.title}"
+            ylabel, front = f"{score.name} (%)", costs.front(bands)
+            chart = curve_chart(bands, self.rows, xlabel=cost.title, ylabel=ylabel, marked=front)
+            caption = f"{title}. Rings: the Pareto front. Bands: ± one standard deviation."
+            drawn.append(self._add(chart, title, caption))
+        return costs.in_words(alike, first, limited), drawn
 
     def streams(self, group: Group) -> list[Fields]:
         """Draw the stream of each stream seed and class order."""

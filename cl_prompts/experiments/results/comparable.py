@@ -20,8 +20,11 @@ Conditions = Mapping[str, Any]
 
 #: the training of the ancestors divides rows, as options do
 _ANCESTORS = "parent.settings"
-#: what a table compares
-_COMPARED = ("strategy", "seed", "stream_seed", "order", "parent.sha256", _ANCESTORS)
+#: what a table compares, and a setting that changes no other number
+_COMPARED = (
+    *("strategy", "seed", "stream_seed", "order", "parent.sha256", _ANCESTORS),
+    "evaluation.prequential",
+)
 #: entries of environment.json whose differences are noted below a table
 _ENVIRONMENT = ("cl_prompts", "torch", "torchvision", "timm", "avalanche", "numpy", "device")
 _SHOWN = 12  # digits of a hash

@@ -15,7 +15,7 @@ from cl_prompts.errors import InputError, all_of, unknown
 from cl_prompts.experiments.results.aggregates import Aggregate, Difference, Seeded
 from cl_prompts.experiments.results.comparable import environment_notes
 from cl_prompts.experiments.results.groups import Group, groups
-from cl_prompts.experiments.results.metrics import Best, Metric, memory_text
+from cl_prompts.experiments.results.metrics import WIDE, Best, Metric, memory_text
 from cl_prompts.experiments.run_folder.files import csv_text, json_text
 from cl_prompts.experiments.run_folder.runs import collect
 
@@ -100,7 +100,8 @@ def compare(
 
 def headlines(group: Group) -> list[Metric]:
     """Metrics compared by default, and the user's own."""
-    return [one for one in group.metrics if one.key in _HEADLINES or not one.best]
+    metrics = [one for one in group.metrics if one not in WIDE]
+    return [one for one in metrics if one.key in _HEADLINES or not one.best]
 
 
 def means(group: Group, metrics: Sequence[Metric]) -> Grid:

@@ -16,12 +16,12 @@ from cl_prompts.experiments.results.groups import Group
 from cl_prompts.experiments.results.metrics import COMPUTE, Metric
 
 
-def budgets_of(groups: Sequence[Group]) -> list[dict[float, Group]]:
-    """Return groups that differ in the budget alone, by budget; two or more of each kind."""
+def budgets_of(groups: Sequence[Group], limit: str = "budget") -> list[dict[float, Group]]:
+    """Return groups that differ in one limit alone, by its value; two or more of each kind."""
     found: dict[str, dict[float, Group]] = defaultdict(dict)
     for group in groups:
         conditions = dict(conditions_of(group.runs[0]))
-        if (budget := conditions.pop("budget", None)) is not None:
+        if (budget := conditions.pop(limit, None)) is not None:
             found[json.dumps(conditions, sort_keys=True)][float(budget)] = group
     return [dict(sorted(alike.items())) for alike in found.values() if len(alike) > 1]
 
@@ -72,17 +72,19 @@ def front(bands: Mapping[str, Band]) -> dict[str, list[float]]:
     return found
 
 
-def in_words(alike: Mapping[float, Group], score: Metric) -> str:
-    """Say which row leads at each budget, and which rows are on the Pareto front."""
-    bands = against(COMPUTE, score, [*alike.values()])
+def in_words(alike: Mapping[float, Group], score: Metric, cost: Metric = COMPUTE) -> str:
+    """Say which row leads at each limit of a cost, and which rows are on the Pareto front."""
+    bands = against(cost, score, [*alike.values()])
+    unit, share = ("F", " an image") if cost is COMPUTE else (cost.title, "")
     sentences = []
     for budget, group in alike.items():
         means = {row: statistics.fmean(v.values()) for row, v in group.values(score).items() if v}
         if means:
             leader = max(means, key=means.__getitem__)
             value = f"{score.name} {100 * means[leader]:.1f} %"
-            sentences.append(f"At {budget:g} F an image {leader} leads ({value}).")
+            sentences.append(f"At {budget:,.9g} {unit}{share} {leader} leads ({value}).")
     on_it = [
-        f"{row} at {all_of([f'{x:.2f}' for x in costs])} F" for row, costs in front(bands).items()
+        f"{row} at {all_of([cost.text([x]) for x in costs])} {unit}"
+        for row, costs in front(bands).items()
     ]
     return " ".join([*sentences, f"On the Pareto front: {', '.join(on_it)}."])

@@ -74,13 +74,19 @@ COSTS = (
     Metric("images/s", ("images_per_second",)),
     Metric("F train", ("forward_passes", "train"), digits=2),
     Metric("F eval", ("forward_passes", "evaluation"), digits=2),
+    Metric("F predict", ("forward_passes", "prediction"), digits=2),
     COMPUTE,
     Metric("share trained", ("budget", "share"), digits=2),
     BYTES,
     Metric("device MB", ("peak_device_memory_mb",)),
 )
+_PREQUENTIAL = (
+    score("prequential", "prequential", max),
+    score("prequential, last 500", "prequential_500", max),
+    score("last label", "last_label"),
+)
 #: metrics of reports alone, for which a terminal of 80 columns has no room
-WIDE = _BY_TASK[1:]
+WIDE = (*_BY_TASK[1:], *_PREQUENTIAL)
 #: scores of the first table, by whether an image may have several labels
 METRICS = {
     False: (
@@ -88,6 +94,7 @@ METRICS = {
         score("A_last", "a_last", max),
         score("forgetting", "forgetting", min),
         *_BY_TASK,
+        *_PREQUENTIAL,
     ),
     True: (
         _A_AUC,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.scenarios.split import BaseSplit, Split
 from cl_prompts.seeds import seed_globals
 from cl_prompts.strategies import STRATEGIES, strategy_class
+from cl_prompts.strategies.base.memory import buffer_within
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
@@ -177,19 +179,24 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     options = dict(settings.options)
     if train.is_plain and options.get("views") is None:
         options["views"] = 1  # so that frozen features are computed once
-    # Models, and user code, draw their initial parameters from the global generators.
-    seed_globals(settings.seed)
-    strategy = make_strategy(
+    made = partial(
+        make_strategy,
         settings.strategy,
-        options,
-        backbone,
-        first[0],
+        backbone=backbone,
+        n_classes=first[0],
         multi_label=data.multi_label,
         n_tasks=first[1] if announced else None,
         device=settings.device,
         seed=settings.seed,
         plugins=[anytime] if sample is None else [anytime, sample],
     )
+    # Models, and user code, draw their initial parameters from the global generators.
+    seed_globals(settings.seed)
+    strategy = made(options=options)
+    ours = (anytime, sample, strategy.budget)
+    if settings.memory and (size := buffer_within(settings.memory, strategy, ours)):
+        seed_globals(settings.seed)
+        strategy = made(options={**options, "buffer_size": size})
     strategy.check_announced(announced=announced)
     return Run(settings, data, split, benchmark, strategy, anytime, sample, first, announced)
 

@@ -36,7 +36,7 @@ from cl_prompts.experiments.trained.card import of_model
 from cl_prompts.user_code import Trust, is_dotted
 
 #: settings of a parent's run that its child has, too
-_OF_RUN = ("stream_seed", "device", "num_workers", "checkpoint_every", "tracker")
+_OF_RUN = ("stream_seed", "device", "num_workers", "checkpoint_every", "tracker", "memory")
 #: length of a run's name; longer ones lose their beginning
 _NAME = 60
 

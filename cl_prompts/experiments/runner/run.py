@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from avalanche.benchmarks import CLScenario
-from torch import Tensor
 
 from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.devices import computes_bf16, peak_memory, pick_device
@@ -12,9 +11,9 @@ from cl_prompts.closed_form.sums import order_matters
 from cl_prompts.datasets.registry import DataSet
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.scenarios.split import BaseSplit
+from cl_prompts.strategies.base.memory import memory_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
-from cl_prompts.strategies.base.state import with_state
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
 from cl_prompts.user_code import label_of
@@ -104,7 +103,7 @@ class Run:
             **self._domains(),
             "own_scores": self.anytime.own_scores,
             "trainable_parameters": strategy.model.n_learned,
-            "memory": self._memory(),
+            "memory": memory_of(strategy, (self.anytime, self.sample, strategy.budget)),
             "images_per_second": strategy.samples_seen / seconds,
             **peak_memory(strategy.device),
             "forward_passes": self._forward_passes(),
@@ -136,25 +135,6 @@ class Run:
             "samples_seen": self.strategy.samples_seen,
         }
 
-    def _memory(self) -> dict[str, int]:
-        """Count the stored samples, the stored numbers that are not trained parameters, and the
-        bytes of all: numbers, the optimizer's own, and samples as uint8 images of the ViT's size.
-        """
-        strategy = self.strategy
-        ours = (self.anytime, self.sample, strategy.budget)
-        stored = [
-            strategy.model.learned_state(),
-            strategy.state.state_dict(),
-            strategy.buffer.state_dict(),
-            [plugin.state_dict() for plugin in with_state(strategy.plugins) if plugin not in ours],
-        ]
-        samples, model = len(strategy.buffer), strategy.model
-        numbers = sum(part.numel() for part in _floats_in(stored)) - model.n_learned
-        floats = _floats_in([*stored, strategy.optimizer.state_dict()["state"]])
-        images = samples * 3 * model.backbone.image_size**2
-        total = images + sum(part.nbytes for part in floats)
-        return {"samples": samples, "numbers": numbers, "bytes": total}
-
     def _domains(self) -> dict[str, Any]:
         """Return the domains in task order and their final accuracies; empty without domains."""
         order = getattr(self.split, "domains", None)
@@ -177,19 +157,14 @@ class Run:
     def _forward_passes(self) -> dict[str, float]:
         """Return the cost of an image, in plain forward passes of the backbone."""
         backbone, evaluator = self.strategy.model.backbone, self.anytime.evaluator
+        arriving = self.anytime.prequential
         # The backbone counts the passes of training and evaluation together.
-        training_macs = backbone.counter.macs - evaluator.macs
+        training_macs = backbone.counter.macs - evaluator.macs - arriving.macs
         samples = max(1, self.strategy.samples_seen)
-        return {
+        found = {
             "train": training_macs / backbone.forward_macs / samples,
             "evaluation": evaluator.macs / backbone.forward_macs / max(1, evaluator.images),
         }
-
-
-def _floats_in(state: Any) -> list[Tensor]:
-    """Floating-point tensors of a state."""
-    if isinstance(state, Tensor):
-        return [state] if state.is_floating_point() else []
-    parts = state.values() if isinstance(state, dict) else state
-    nested = isinstance(state, dict | list | tuple)
-    return [found for part in parts for found in _floats_in(part)] if nested else []
+        if arriving.images:
+            found["prediction"] = arriving.macs / backbone.forward_macs / arriving.images
+        return found

@@ -238,8 +238,11 @@ class Tracker(BaseSGDPlugin):
         entries += _numbered(name, "class", evaluation.by_class)
         entries += [(name, f"domain:{domain}", value) for domain, value in domains.items()]
         entries += [(score, kind, value) for score, value in evaluation.scores.items()]
+        arriving = self.anytime.prequential.results
+        entries += [(score, "stream", value) for score, value in arriving.items()]
         logged = {f"{self.measure}/{kind}": evaluation.accuracy}
         logged |= {f"{score}/{kind}": value for score, value in evaluation.scores.items()}
+        logged |= {f"prequential/{score}": value for score, value in arriving.items()}
         if kind == "anytime":
             logged[f"{self.measure}/a_auc"] = self.anytime.a_auc
         else:

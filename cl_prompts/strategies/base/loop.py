@@ -133,6 +133,7 @@ class OnlineLoop:
             skipped = budget is not None and not budget.admits(strategy, stream)
             if self.stopped:
                 return
+            trigger_plugins(strategy, "arrival_of_stream_batch", stream=stream, skipped=skipped)
             if skipped:
                 strategy.samples_seen += stream.size
                 trigger_plugins(strategy, "end_of_skipped_batch")

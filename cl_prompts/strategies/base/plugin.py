@@ -19,6 +19,9 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
     * ``check_announced``: before training, and for the stream of a recipe; ``announced=`` says
       whether the stream announces task boundaries;
     * ``start_of_task``: at the start of an announced task;
+    * ``arrival_of_stream_batch``: before its classes are observed; ``stream=`` is a
+      :class:`~cl_prompts.strategies.base.stream.StreamBatch`, ``skipped=`` whether a ``Budget``
+      leaves it out;
     * ``start_of_stream_batch``: after the classes of a stream batch (``strategy.batch``) were
       observed;
     * ``end_of_stream_batch``: after the last update on it, when it is counted; ``samples=`` is its
@@ -54,6 +57,8 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
     needs: ClassVar[str] = ""
     """Setting that a method must have, such as ``"head"``; among the strategies of a recipe, only
     those with the setting get the plugin."""
+    copies: ClassVar[int] = 0
+    """Numbers that it comes to store for each trained parameter."""
     one_label: ClassVar[str] = ""
     """Why the plugin is for one class per image alone; empty if it is for several as well."""
 

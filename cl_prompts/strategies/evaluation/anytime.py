@@ -19,7 +19,9 @@ from cl_prompts.models.base import ContinualModel
 from cl_prompts.strategies.base.experience import TaskPosition
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
 from cl_prompts.strategies.base.settings import State
+from cl_prompts.strategies.base.stream import StreamBatch
 from cl_prompts.strategies.evaluation.evaluator import CachedEvaluator
+from cl_prompts.strategies.evaluation.prequential import Prequential
 from cl_prompts.strategies.evaluation.tested import TestedDomains, TestSet, dataset_of
 from cl_prompts.strategies.plugins.keep_order import KeepOrder
 
@@ -58,6 +60,9 @@ class AnytimeEvaluation(BaseSGDPlugin):
             next batch of that size would pass it (SinglePrompt's and FlyGCL's code).
         batch_size: test images per batch.
         num_workers: loader processes for test images.
+        prequential: predict each stream image before it is trained on, see
+            :class:`~cl_prompts.strategies.evaluation.prequential.Prequential`; None: only where
+            this needs no forward pass, with a closed form.
         home_classes: single label: the home classes of each task, each class in one task, which
             define forward transfer (FWT); None without homes.
         listeners: called with ("anytime" or "task_end", evaluation).
@@ -98,6 +103,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         points: str = "default",
         batch_size: int = 128,
         num_workers: int = 0,
+        prequential: bool | None = None,
         home_classes: Sequence[Sequence[int]] | None = None,
         listeners: Sequence[Listener] = (),
     ) -> None:
@@ -119,6 +125,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.curve = Curve()
         self.new_classes: list[list[int]] = []
         self.domains = TestedDomains(self.evaluator)
+        self.prequential = Prequential(prequential)
         self.own_scores: list[str] = []
         self.samples_seen = 0
         self.next_threshold = every or 0
@@ -150,6 +157,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         else:
             curve, tasks = self.course
             found = results(curve, tasks, end=end, home_classes=self.home_classes)
+        found |= self.prequential.results
         return without_course(found) if self._whole_stream else found
 
     @property
@@ -219,6 +227,16 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._iteration += 1
         self._moved = True
         self._count_up(strategy)
+
+    def arrival_of_stream_batch(
+        self, strategy: SupervisedTemplate, stream: StreamBatch, *, skipped: bool
+    ) -> None:
+        """Predict the batch."""
+        self.prequential.arrive(strategy, stream, skipped=skipped)
+
+    def end_of_stream_batch(self, strategy: SupervisedTemplate, samples: int) -> None:
+        """Predict the batch, if that waits for its features."""
+        self.prequential.trained(strategy, samples)
 
     def end_of_skipped_batch(self, strategy: SupervisedTemplate) -> None:
         """Evaluate if a batch that a budget skipped reached a threshold."""
@@ -304,12 +322,14 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._moved = False
         budget = getattr(strategy, "budget", None)
         served = None if budget is None else budget.served
-        return self.evaluator.evaluate(
+        found = self.evaluator.evaluate(
             served or strategy.model,
             self._seen,
             samples_seen=self.samples_seen,
             tasks=self.new_classes,
         )
+        self.prequential.evaluated(strategy)
+        return found
 
     def _record(self, kind: str, evaluation: Evaluation, strategy: SupervisedTemplate) -> None:
         (self.curve.anytime if kind == "anytime" else self.curve.task_ends).append(evaluation)
@@ -339,6 +359,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
             "curve": self.curve.state_dict(),
             "new_classes": [list(c) for c in self.new_classes],
             "domains": self.domains.state_dict(),
+            "prequential": self.prequential.state_dict(),
             "own_scores": list(self.own_scores),
             "samples_seen": self.samples_seen,
             "next_threshold": self.next_threshold,
@@ -358,6 +379,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
         if strategy is not None and state["evaluator"] is not None:
             self.evaluator.device = strategy.device
             self.evaluator.load_state_dict(state["evaluator"], strategy.model)
+            self.prequential.load_state_dict(state["prequential"], strategy.model)
         self.curve.load_state_dict(state["curve"])
         self.new_classes = [list(c) for c in state["new_classes"]]
         self.domains.load_state_dict(state["domains"], self.curve)

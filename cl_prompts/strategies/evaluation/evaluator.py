@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import compress, repeat
 
 import numpy as np
@@ -208,20 +209,14 @@ class CachedEvaluator:
         seen, rows = seen.cpu(), self.rows(seen)
         self.images += len(rows)
         before = macs_of(model)
-        # Modules may be in different modes.
-        was_training = [m for m in model.modules() if m.training]
-        model.eval()
         hidden = 0.0 if self.multi_label else float("-inf")
-        try:
+        with evaluating(model):
             for batch, logits in self._scores(model, rows):
                 check_finite(batch, logits)
                 # A head may be wider than the test labels.
                 columns = torch.zeros(logits.shape[1], dtype=torch.bool, device=logits.device)
                 columns[: len(seen)] = seen[: logits.shape[1]]
                 yield batch, logits.float().masked_fill(~columns, hidden)
-        finally:
-            for module in was_training:
-                module.training = True
         self.macs += macs_of(model) - before
 
     def _scores(self, model: nn.Module, rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -279,6 +274,18 @@ class CachedEvaluator:
 def _images_alone(items: Sequence[object]) -> list[Tensor]:
     """Collate the images of items; other entries, such as paths, may be of any kind."""
     return collate([entries_of(item)[:1] for item in items])
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the context; modules may be in different modes before."""
+    was_training = [m for m in model.modules() if m.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in was_training:
+            module.training = True
 
 
 def macs_of(model: nn.Module) -> float:

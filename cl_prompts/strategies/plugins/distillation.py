@@ -37,6 +37,7 @@ class Distillation(StrategyPlugin):
     """
 
     needs = "head"
+    copies = 1  # the teacher
     class_axes: ClassVar = {"known": 0}
 
     weight: NotNegative = 0.2

@@ -27,6 +27,7 @@ class EWC(StrategyPlugin):
     """
 
     needs = "lr"
+    copies = 3  # Fisher, importance and anchor
 
     reg_coef: NotNegative = 100.0
     """Weight of the penalty."""

@@ -81,6 +81,26 @@ def test_a_budget_and_a_number_of_updates_exclude_each_other() -> None:
         build_run(run)
 
 
+def test_a_limit_in_bytes_sets_the_buffer() -> None:
+    texts = ["strategy=er,ncm,l2p", "seed=1", "memory=100kB"]
+    er, ncm, _ = runs = plan("digits", texts)
+    assert {run.memory for run in runs} == {100_000}
+    assert er.options["buffer_size"] == plan("digits", texts[:2])[0].options["buffer_size"]
+    assert build_run(er).strategy.buffer.size == 27
+    assert build_run(ncm).strategy.buffer.size == 0
+    with pytest.raises(InputError, match="memory is 9,000 bytes, and NCM needs "):
+        build_run(plan("digits", ["strategy=ncm", "seed=1", "memory=9000"])[0])
+    assert grid("digits", ["strategy=er", "seed=1", "memory=1MB,2MB"])[1].memory == 2_000_000
+    limited = {run.strategy for run in plan("digits", ["strategy=all", "seed=1", "memory=1MB"])}
+    assert not limited & {"joint", "joint_probe"}
+
+
+@pytest.mark.parametrize("given", ["0", "-1", ".nan", "much", "1TB", "1MB,2MB"])
+def test_a_limit_is_a_number_of_bytes(given: str) -> None:
+    with pytest.raises(InputError, match="memory"):
+        plan("digits", ["strategy=er", "seed=1", f"memory={given}"])
+
+
 def test_a_variant_of_another_users_settings_is_no_path() -> None:
     text = plan("digits", ["strategy=ncm", "seed=1"])[0].to_yaml()
     with pytest.raises(InputError, match="has no usable variant"):

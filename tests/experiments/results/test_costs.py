@@ -70,3 +70,21 @@ def test_the_report_says_who_leads_at_each_budget(budgets: Path) -> None:
         "digits-a-last-against-f-an-image-training",
         "digits-a-last-against-bytes",
     } <= drawn
+
+
+@pytest.mark.usefixtures("pages")
+def test_limits_of_memory_have_a_chart_against_bytes(tmp_path: Path) -> None:
+    for number, (memory, a_auc) in enumerate([(100_000, 0.5), (1_500_000, 0.8)]):
+        fake_run(
+            tmp_path,
+            "mvp",
+            1,
+            time=f"20250101-00000{number}",
+            changes={"memory": memory},
+            results={"a_auc": a_auc, "a_last": a_auc},
+            memory={"samples": 9, "numbers": 0, "bytes": memory - 50},
+        )
+    page = write_report([tmp_path], figures="svg").read_text()
+    assert "At 100,000 bytes mvp leads (A_AUC 50.0 %). At 1,500,000 bytes mvp leads" in page
+    assert "On the Pareto front: mvp at 99,950 and 1,499,950 bytes." in page
+    assert (tmp_path / "report_figures" / "digits-a-auc-against-bytes.svg").is_file()
