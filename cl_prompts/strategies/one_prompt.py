@@ -32,6 +32,8 @@ class OnePrompt(PromptStrategy):
         True
     """
 
+    excluded = ("query_block",)
+
     prompted_blocks: Blocks = (0, 1, 2, 3, 4)
     """Blocks with prompts, 0-based."""
     prompt_length: Count = 20
