@@ -267,9 +267,9 @@ def run_block(
         keys, values = _add_to_class_token(keys, values, additive)
     scored: list[KeyValue] = []
     if routed is not None:
-        scores, routed_values = routed(query)
+        alike, routed_values = routed(query)
         query = query[:, :, : asking.shape[1]]
-        scored.append((scores[:, :, None].expand(-1, -1, query.shape[2], -1), routed_values))
+        scored.append((alike[:, :, None].expand(-1, -1, query.shape[2], -1), routed_values))
     if prefix is not None and gate is not None:
         raw = query @ prefix[0].transpose(-2, -1) * query.shape[-1] ** -0.5
         scored.append((gate(raw), prefix[1]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.prompted import PromptedViT
@@ -32,7 +34,7 @@ class OnePrompt(PromptStrategy):
         True
     """
 
-    excluded = ("query_block",)
+    excluded: ClassVar[tuple[str, ...]] = ("query_block",)
 
     prompted_blocks: Blocks = (0, 1, 2, 3, 4)
     """Blocks with prompts, 0-based."""

@@ -106,15 +106,16 @@ class PromptStrategy(OnlineStrategy):
     def fit_model(self, model: ContinualModel) -> None:
         """Apply head, query, selection of patches and form of prompts to a new model."""
         super().fit_model(model)
+        prompted: Any = model
         if self.query_block:
             whole_number("query_block", self.query_block, 1, model.backbone.depth, of="all blocks")
-            model.query = replace(model.query, blocks=self.query_block)
+            prompted.query = replace(prompted.query, blocks=self.query_block)
         if self.tokens < 1:
             dense = self.train_epochs // 5 if self.dense_epochs is None else self.dense_epochs
             model.patches = PatchSelection(
                 self.tokens, self.token_temperature, self.tokens_test == "same", dense, self.seed
             )
-            several, asks = model.multi_label, model.scores_patches
+            several, asks = model.multi_label, prompted.scores_patches
             model.patches.check(model.backbone, multi_label=several, asks=asks)
         if self.prompt_form:
             for form in prompt_forms(self.prompt_form):
