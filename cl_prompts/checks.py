@@ -107,6 +107,10 @@ Share = Annotated[float, Ge(0), Le(1)]
 """Number from 0 to 1."""
 
 
+Part = Annotated[float, Gt(0), Le(1)]
+"""Number greater than 0, at most 1."""
+
+
 def fits(name: str, value: object, kind: object, of: str = "") -> Any:
     """Check a value against a type with words (``Literal``) and bounds.
 

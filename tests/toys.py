@@ -82,6 +82,9 @@ ALIGNED: dict[str, Any] = {
 RATES = {"lr": 0.005, "prompt_lr": 0.01, "identity_lr": 0.005}
 ONE_BLOCK = {"two_blocks": {"prompted_blocks": (0,)}}
 
+#: a plain ViT of 16 patches, of which some may be left out
+MORE_PATCHES = "more patches"
+
 #: strategy -> its row; how many tasks there are is told by :func:`make`, as the runner does
 TABLE: dict[str, Toy] = {
     "mvp": Toy(
@@ -115,6 +118,14 @@ TABLE: dict[str, Toy] = {
         "prompts",
         POOL,
         {"n_components": 9, "prompted_blocks": EARLY, "prompt_length": 8},
+        **QUERY_PASS,
+        **ONE_BLOCK,
+    ),
+    "cps_prompt": Toy(
+        "prompts",
+        (1.38, 1.84, 1.84, 0.94),  # prompts pass over half of the patches in training
+        {"n_components": 9, "prompted_blocks": EARLY, "prompt_length": 8, "token_temperature": 0.2},
+        vit=MORE_PATCHES,
         **QUERY_PASS,
         **ONE_BLOCK,
     ),
@@ -333,6 +344,23 @@ VARIANTS: dict[str, Toy] = {
         },
     ),
     "clib_whitened": TABLE["clib"].replace("clib", head={"kind": "cosine", "input": "whitened"}),
+    "mvp_tokens": TABLE["mvp"].replace("mvp", tokens=0.5, buffer_size=12, vit=MORE_PATCHES),
+    "mvp_early": TABLE["mvp"].replace(
+        "mvp", tokens=0.5, query_block=2, passes=2 + DEPTH, vit=MORE_PATCHES
+    ),
+    "l2p_tokens": TABLE["l2p"].replace("l2p", tokens=0.5, tokens_test="same", vit=MORE_PATCHES),
+    "single_prompt_tokens": TABLE["single_prompt"].replace(
+        "single_prompt", tokens=0.6, buffer_size=12, vit=MORE_PATCHES
+    ),
+    "flyprompt_tokens": TABLE["flyprompt"].replace("flyprompt", tokens=0.5, vit=MORE_PATCHES),
+    "hide_prompt_tokens": TABLE["hide_prompt"].replace("hide_prompt", tokens=0.5, vit=MORE_PATCHES),
+    "dual_prompt_tokens": TABLE["dual_prompt"].replace(
+        "dual_prompt",
+        tokens=0.5,
+        prompt_form={"decomposed": {"rank": 2}, "encoded": {"kind": "mlp", "width": 4}},
+        period=24,
+        vit=MORE_PATCHES,
+    ),
 }
 #: class of ViTs -> strategies: one of each way in which prompts enter, in which a feature is read,
 #: and in which weights or statistics learn; those left out differ behind the features alone
@@ -372,6 +400,7 @@ MULTI_LABEL = _names(
     lambda kind: (
         "multi_label" in cls_of(kind).settings()
         and ALL[kind].options.get("class_mask") != "batch"
+        and "tokens" not in ALL[kind].options
         and "slow_heads" not in ALL[kind].options.get("plugins", ())
     ),
     ALL,
@@ -473,8 +502,8 @@ def on_two_blocks(kind: str) -> dict[str, Any]:
 
 def vit_of(kind: str, depth: int = DEPTH) -> FrozenViT:
     """The frozen ViT of a row."""
-    if not ALL[kind].vit:
-        return lively_vit(depth=depth)
+    if ALL[kind].vit in ("", MORE_PATCHES):
+        return lively_vit(depth=depth, patch_size=4 if ALL[kind].vit else 8)
     return family_vit(ALL[kind].vit, patch_size=8, embed_dim=16, depth=depth)
 
 

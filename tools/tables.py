@@ -34,6 +34,7 @@ NAMES = {
     "AnaCP": "anacp",
     "CLIB": "clib",
     "CODA-Prompt": "coda_prompt",
+    "CPS-Prompt": "cps_prompt",
     "DER++": "derpp",
     "DualPrompt": "dual_prompt",
     "EASE": "ease",

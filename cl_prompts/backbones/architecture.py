@@ -122,13 +122,16 @@ class Architecture:
             return slice(1)
         return slice(self.pooled_from if pool == self.pools[0] else self.prefix, n)
 
-    def rotations(self, vit: nn.Module, n_patches: int, start: int) -> list[Rotation | None]:
+    def rotations(
+        self, vit: nn.Module, n_patches: int, start: int, kept: Tensor | None = None
+    ) -> list[Rotation | None]:
         """Return the rotary positions of each block, None without any.
 
         Args:
             vit: the model.
             n_patches: patches of a square image.
             start: place of the first patch in the sequence.
+            kept: (batch, start + k) places of the tokens that are computed; None for all.
         """
         plain: Any = vit
         if not self.rotary:
@@ -137,7 +140,13 @@ class Architecture:
         sized = {"shape": (side, side)} if plain.dynamic_img_size else {}
         table = plain.rope.get_embed(**sized)
         # Of mixed rotary positions each block has its own.
-        tables = table if plain.rope_mixed else [table] * len(plain.blocks)
+        tables = list(table) if plain.rope_mixed else [table]
+        if kept is not None:
+            places = kept[:, start:] - start
+            # (heads, patches, width) -> (batch, heads, k, width), without heads 1 of them
+            tables = [one[..., places, :].movedim(-3, 0) for one in tables]
+            tables = [one if one.dim() == 4 else one[:, None] for one in tables]
+        tables = tables if plain.rope_mixed else tables * len(plain.blocks)
         half = bool(getattr(plain.blocks[0].attn, "rotate_half", False))
         return [Rotation(one, start, half) for one in tables]
 

@@ -105,6 +105,17 @@ def attend(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return scores.softmax(dim=-1).to(values.dtype) @ values
 
 
+def token_scores(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Weigh tokens by their share in the class token's attention: (batch, n), in fp32.
+
+    The mean over heads of the class token's attention to a token, times the norm of its value over
+    all heads; each argument is (batch, heads, n, head dim).
+    """
+    asking = query[:, :, :1].float() * query.shape[-1] ** -0.5
+    attention = (asking @ keys.float().transpose(-2, -1)).softmax(dim=-1)
+    return attention.mean(dim=1)[:, 0] * values.float().square().sum(dim=(1, 3)).sqrt()
+
+
 def attention_output(attn: Attention, attended: Tensor, normed: Tensor) -> Tensor:
     """Apply the output side of the attention, including timm's newer norm and gate.
 
@@ -204,6 +215,7 @@ def run_block(
     projected: Tensor | None = None,
     rotation: Callable[[Tensor], Tensor] | None = None,
     mean_of: slice | None = None,
+    scores: list[Tensor] | None = None,
 ) -> Tensor:
     """Run one pre-norm block on ``tokens``, which also attend to prompts.
 
@@ -228,6 +240,7 @@ def run_block(
         rotation: rotary positions of queries and keys, see
             :class:`~cl_prompts.backbones.architecture.Rotation`.
         mean_of: return only the mean of these tokens, see :func:`mean_mlp`; without an adapter.
+        scores: list that gets the :func:`token_scores`.
 
     Returns:
         (batch, n or ``first``, dim), or (batch, 1, dim) with ``mean_of``
@@ -248,13 +261,15 @@ def run_block(
     query, keys = attn.q_norm(query), attn.k_norm(keys)
     if rotation is not None:
         query, keys = rotation(query), rotation(keys)
+    if scores is not None:
+        scores.append(token_scores(query, keys, values))
     if additive is not None:
         keys, values = _add_to_class_token(keys, values, additive)
     scored: list[KeyValue] = []
     if routed is not None:
-        scores, routed_values = routed(query)
+        alike, routed_values = routed(query)
         query = query[:, :, : asking.shape[1]]
-        scored.append((scores[:, :, None].expand(-1, -1, query.shape[2], -1), routed_values))
+        scored.append((alike[:, :, None].expand(-1, -1, query.shape[2], -1), routed_values))
     if prefix is not None and gate is not None:
         raw = query @ prefix[0].transpose(-2, -1) * query.shape[-1] ** -0.5
         scored.append((gate(raw), prefix[1]))

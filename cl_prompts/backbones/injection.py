@@ -141,6 +141,8 @@ class PromptPlan:
             dim).
         beside: block -> prompt rows beside its attention.
         losses: functions that compute losses of the prompts after this forward pass.
+        kept: (batch, n) places of the image's tokens that this forward pass computes, increasing;
+            None for all of them.
 
     Example:
         >>> plan = PromptPlan(context={0: torch.zeros(1, 5, 16)})
@@ -160,6 +162,7 @@ class PromptPlan:
     additive: dict[int, KeyValue] = field(default_factory=dict)
     beside: dict[int, BesideRows] = field(default_factory=dict)
     losses: list[Callable[[], Tensor]] = field(default_factory=list)
+    kept: Tensor | None = None
 
     def add(self, other: PromptPlan) -> None:
         """Append another plan's prompts by block; offsets and additive vectors are summed.
@@ -231,7 +234,7 @@ class PromptPlan:
 
     def first_block(self) -> int:
         """Return the first block with prompts, or a huge number without prompts."""
-        if self.prepended is not None or self.offset is not None:
+        if any(it is not None for it in (self.prepended, self.offset, self.kept)):
             return 0
         prompted: set[int] = set(self.pooled).union(*(getattr(self, name) for name in BY_BLOCK))
         return min(prompted, default=sys.maxsize)
@@ -281,3 +284,8 @@ class Entry:
     block: int
     tokens: Tensor
     projected: Tensor
+
+
+def gather(rows: Tensor, kept: Tensor) -> Tensor:
+    """Gather the rows ``kept`` (batch, n) of (batch, all, width)."""
+    return rows.gather(1, kept[:, :, None].expand(-1, -1, rows.shape[2]))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cl_prompts.backbones.architecture import Architecture, Features, Stored
 from cl_prompts.backbones.attention import LINEAR_AT_LAST, project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
-from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan
+from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan, gather
 from cl_prompts.checks import one_of
 
 Normalisation = Sequence[Sequence[float]]
@@ -175,6 +175,7 @@ class FrozenViT(nn.Module):
         prepended_only: bool = False,
         entry: Entry | None = None,
         read: Features | None = None,
+        scores: list[Tensor] | None = None,
     ) -> Tensor:
         """Run blocks 0 .. ``stop`` - 1.
 
@@ -186,6 +187,8 @@ class FrozenViT(nn.Module):
             entry: cached result of :meth:`enter` for the same tokens, which skips the blocks before
                 its own, none of them prompted or read.
             read: return these features instead of tokens.
+            scores: list that gets the last block's
+                :func:`~cl_prompts.backbones.attention.token_scores`.
 
         Returns:
             (batch, n (+ prepended), dim), or (batch, prepended, dim) with ``prepended_only``,
@@ -202,10 +205,11 @@ class FrozenViT(nn.Module):
         # An entry is valid up to the first block that prompts change or that is read.
         first_read = stop if read is None else max(0, stop - read.blocks)
         assert entry is None or entry.block <= min(plan.first_block(), first_read)
+        n_prefix = self.architecture.prefix
+        n_patches = tokens.shape[1] - n_prefix
+        rotations = self.architecture.rotations(self.vit, n_patches, n_prefix, plan.kept)
         start, tokens, projected = self._begun(tokens, plan, entry)
         n_own = tokens.shape[1] - n_prepended
-        n_prefix = self.architecture.prefix
-        rotations = self.architecture.rotations(self.vit, n_own - n_prefix, n_prefix)
         seen: list[Tensor] = []
         first = mean_of = None
         for i in range(start, stop):
@@ -233,6 +237,10 @@ class FrozenViT(nn.Module):
                         self.counter.average_mlp(tokens.shape[0], n_own, averaged, last)
             self._count(i, tokens, plan, first, projected=projected is not None)
             prompts = {name: getattr(plan, name).get(i) for name in BY_BLOCK}
+            wanted = scores if i == stop - 1 else None
+            if wanted is not None:
+                width = self.counter.shape.width
+                self.counter.macs += tokens.shape[0] * tokens.shape[1] * width
             tokens = run_block(
                 self.vit.blocks[i],
                 tokens,
@@ -240,6 +248,7 @@ class FrozenViT(nn.Module):
                 projected=projected,
                 rotation=rotation,
                 mean_of=mean_of,
+                scores=wanted,
                 **prompts,
             )
             projected = None  # only valid for the first block
@@ -303,6 +312,9 @@ class FrozenViT(nn.Module):
             tokens = tokens + plan.offset
         elif entry is not None:
             start, tokens, projected = entry.block, entry.tokens, entry.projected
+        if plan.kept is not None:
+            tokens = gather(tokens, plan.kept)
+            projected = None if projected is None else gather(projected, plan.kept)
         if plan.prepended is not None:
             prepended = plan.prepended.expand(tokens.shape[0], -1, -1)
             tokens = torch.cat([tokens, prepended], dim=1)

@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Collection, Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.compiled import CompiledDecoding
 from cl_prompts.models.heads import FINITE_MASK
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads
+from cl_prompts.prompts.patches import PatchSelection
 from cl_prompts.prompts.selectors import Selection
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -70,6 +71,7 @@ class Encoding:
         parts: name of ``cache_keys`` -> cacheable value for these images.
         tokens: (batch, n, dim) embedded tokens, or None if the second stage does not need them.
         features: (batch, ..., dim) features that are not cacheable, or None.
+        kept: (batch, n) places of the tokens that the second stage computes; None for all.
         entry: the part of the second stage's forward pass that the first stage has computed, or
             None.
 
@@ -82,6 +84,7 @@ class Encoding:
     tokens: Tensor | None = None
     entry: Entry | None = None
     features: Tensor | None = None
+    kept: Tensor | None = None
 
 
 def need_frozen(backbone: FrozenViT, part: str) -> None:
@@ -149,6 +152,8 @@ class ContinualModel(nn.Module):
     whitening: FeatureWhitening | BatchAlignment | None
     slow: SlowHeads | None
     """Slow heads that are combined with the head in evaluation, or None."""
+    patches: PatchSelection | None = None
+    """The selection of patches of prompted forward passes in training; None for all."""
     compiled: CompiledDecoding | None
     """The compiled second stage, or None to run :meth:`decode` itself."""
 
@@ -219,6 +224,25 @@ class ContinualModel(nn.Module):
         if self.whitening is None:
             return nullcontext()
         return self.whitening.update_statistics(rows, repeated=repeated)
+
+    @contextmanager
+    def head_phase(self) -> Iterator[None]:
+        """Train the head alone, on all patches, within the context."""
+        assert self.patches is not None
+        others = [
+            p
+            for name, p in self.named_parameters()
+            if p.requires_grad and not name.startswith("head.")
+        ]
+        self.patches.head_alone = True
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            self.patches.head_alone = False
+            for parameter in others:
+                parameter.requires_grad_(True)
 
     def hide_unseen(self, logits: Tensor) -> Tensor:
         """Set unseen classes' columns of logits (batch, classes) to -inf (multi-label: 0)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar, Literal, cast
 
 import torch
@@ -126,14 +127,42 @@ class PromptedViT(ContinualModel):
         return self.reads_images or "frozen" not in cached
 
     def cache_keys(self) -> dict[str, Hashable]:
-        """``"frozen"``, valid while backbone and query are the same objects."""
+        """``"frozen"``, valid while backbone and query are the same objects.
+
+        If the query pass scores patches, their scores are ``"scores"``.
+        """
         if self.backbone.trainable or (self.pools and self.selector is None):
             return {}
         # Without prompts the features are cached, which do not depend on the query.
-        return {"frozen": (self.backbone, self.query if self.reads_images else None)}
+        version = (self.backbone, self.query if self.reads_images else None)
+        names = ("frozen", "scores") if self.scores_patches else ("frozen",)
+        return dict.fromkeys(names, version)
+
+    @property
+    def scores_patches(self) -> bool:
+        """Whether the query pass scores patches: a whole one, where some patches are left out."""
+        asks = self.selector is not None and self.query.blocks is None
+        return asks and self.patches is not None
+
+    @property
+    def selects_patches(self) -> bool:
+        """Whether a prompted forward pass leaves out patches, in this mode."""
+        return self.patches is not None and self.patches.selects(training=self.training)
 
     def encode(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
         """Compute the query, or without prompts the features (``"frozen"``)."""
+        encoding = self._encoded(images, cached)
+        tokens = encoding.tokens
+        if tokens is None or not self.selects_patches:
+            return encoding
+        assert self.patches is not None
+        prefix = self.backbone.architecture.prefix
+        # Without scores the choice is uniform.
+        equal = torch.zeros(tokens.shape[:2], device=tokens.device)[:, prefix:]
+        scores = encoding.parts.get("scores", equal)
+        return replace(encoding, kept=self.patches.kept(scores, prefix, noisy=self.training))
+
+    def _encoded(self, images: Tensor | None, cached: Mapping[str, Tensor]) -> Encoding:
         frozen = cached.get("frozen")
         if frozen is not None and not self.reads_images:
             return Encoding({"frozen": frozen})
@@ -146,7 +175,7 @@ class PromptedViT(ContinualModel):
         if frozen is not None:
             # The entry costs as much as it saves, but a later pass can reuse it.
             entry = None if shifts else self._enter(tokens)
-            return Encoding({"frozen": frozen}, tokens, entry)
+            return Encoding({name: cached[name] for name in self.cache_keys()}, tokens, entry)
         if self.training and getattr(self.selector, "trains_unasked", False):
             return Encoding({}, tokens)
         # Cached parts carry no gradient.
@@ -154,7 +183,10 @@ class PromptedViT(ContinualModel):
             if not self.reads_images:
                 return Encoding({"frozen": self.backbone.class_features(tokens)})
             entry = self._enter(tokens)
-            parts = {"frozen": self.query(self.backbone, tokens, entry)}
+            scores: list[Tensor] | None = [] if self.scores_patches else None
+            parts = {"frozen": self.query(self.backbone, tokens, entry, scores)}
+            if scores:
+                parts["scores"] = scores[0][:, self.backbone.architecture.prefix :]
             return Encoding(parts, tokens, None if shifts else entry)
 
     def _enter(self, tokens: Tensor) -> Entry:
@@ -162,9 +194,10 @@ class PromptedViT(ContinualModel):
         # Blocks whose output is a feature belong to the prompted pass.
         first_read = self.backbone.depth - self.backbone.features.blocks
         last = min(max(self.query.stop(self.backbone) - 1, 0), first_read)
-        # A pool without the attribute ``blocks`` may prompt anywhere.
+        # A pool without the attribute ``blocks`` may prompt anywhere; patches leave before block 0.
         firsts = [min((*getattr(pool, "blocks", (0,)), sys.maxsize)) for pool in self.pools]
-        return self.backbone.enter(tokens, min(*firsts, last) if firsts else 0)
+        shared = firsts and not self.selects_patches
+        return self.backbone.enter(tokens, min(*firsts, last) if shared else 0)
 
     def decode(self, encoding: Encoding) -> Output:
         """Select and build prompts, run the prompted pass, and classify."""
@@ -175,7 +208,7 @@ class PromptedViT(ContinualModel):
             # A selector with ``trains_unasked`` reads only the batch size.
             query = encoding.parts.get("frozen", encoding.tokens[:, 0])
             selection = cast(Selector, self.selector)(query)
-        plan = PromptPlan()
+        plan = PromptPlan(kept=encoding.kept)
         for pool in self.pools:
             plan.add(cast(Pool, pool).build(selection))
         vit = self.backbone

@@ -68,6 +68,7 @@ class ClassTokenQuery:
     Args:
         skip_last: leave out the last block (MVP).
         norm: apply the final norms (L2P, DualPrompt, CODA-Prompt; not MVP).
+        blocks: run this many blocks instead; None for all but what ``skip_last`` leaves out.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -79,16 +80,27 @@ class ClassTokenQuery:
 
     skip_last: bool = False
     norm: bool = True
+    blocks: int | None = None
 
     def stop(self, backbone: FrozenViT) -> int:
         """Number of blocks that the query passes."""
-        return backbone.depth - 1 if self.skip_last else backbone.depth
+        return self.blocks or backbone.depth - self.skip_last
 
     @torch.no_grad()
-    def __call__(self, backbone: FrozenViT, tokens: Tensor, entry: Entry | None = None) -> Tensor:
-        """Embedded tokens (batch, n, dim) -> query (batch, dim) in fp32, without gradient."""
+    def __call__(
+        self,
+        backbone: FrozenViT,
+        tokens: Tensor,
+        entry: Entry | None = None,
+        scores: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Embedded tokens (batch, n, dim) -> query (batch, dim) in fp32, without gradient.
+
+        ``scores`` gets the :func:`~cl_prompts.backbones.attention.token_scores`.
+        """
         read = replace(backbone.own, normed=self.norm)
-        return backbone.class_features(tokens, stop=self.stop(backbone), entry=entry, read=read)
+        stop = self.stop(backbone)
+        return backbone.class_features(tokens, stop=stop, entry=entry, read=read, scores=scores)
 
 
 @dataclass(frozen=True)

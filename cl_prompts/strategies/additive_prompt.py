@@ -32,6 +32,8 @@ class AdditivePrompting(PromptStrategy):
         (6, 2, 128)
     """
 
+    excluded = ("query_block",)
+
     prompted_blocks: Blocks | None = None
     """Blocks with prompts, 0-based; None for all."""
     # After each task: merged <- beta merged + (1 - beta) current; the first task is copied.

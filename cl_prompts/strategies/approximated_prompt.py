@@ -32,6 +32,8 @@ class ApproximatedPrompt(PromptStrategy):
         (1, 6, 50, 128)
     """
 
+    excluded = ("query_block",)
+
     prompted_blocks: Blocks | None = None
     """Blocks with prompts, 0-based; None for all."""
     prompt_length: Count = 50

@@ -49,7 +49,10 @@ class MultiLane(PromptStrategy):
         0
     """
 
-    excluded = ("compile", "head", "features", "prompt_form", "pull_weight")
+    excluded = (
+        *("compile", "head", "features", "prompt_form", "pull_weight"),
+        *("tokens", "token_temperature", "tokens_test", "dense_epochs", "query_block"),
+    )
 
     class_mask: ClassMask = "seen"
     """Classes of the lane that compete with one class per image: ``"seen"``, all of them, or

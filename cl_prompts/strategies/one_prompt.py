@@ -1,5 +1,7 @@
 """OnePrompt: one shared prefix without pool and query (ICLR 2024)."""
 
+from typing import ClassVar
+
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive
 from cl_prompts.models.prompted import PromptedViT
@@ -29,6 +31,8 @@ class OnePrompt(PromptStrategy):
         >>> one.model.selector is None
         True
     """
+
+    excluded: ClassVar[tuple[str, ...]] = ("query_block",)
 
     prompted_blocks: Blocks = (0, 1, 2, 3, 4)
     """Blocks with prompts, 0-based."""

@@ -25,7 +25,7 @@ class SinglePrompt(OnePrompt):
         26880
     """
 
-    excluded = ("multi_label",)
+    excluded = ("multi_label", "query_block")
 
     head: Head = Head(kind="cosine")
     class_mask: ClassMask = "batch"

@@ -23,8 +23,7 @@ from cl_prompts.strategies import AnytimeEvaluation
 from tests.experiments.trained.models import blank, images, names
 from tests.pretend import pretend_device, register
 from tests.toy_data import Blobs, Scenes, experiences
-from tests.toy_vits import lively_vit
-from tests.toys import TABLE, cls_of, does_something_at_ends, make, weights
+from tests.toys import TABLE, cls_of, does_something_at_ends, make, vit_of, weights
 
 register()
 
@@ -67,7 +66,7 @@ def train(kind: str, scenario: str, device: str, *, resume: bool) -> Run:
         anytime = AnytimeEvaluation(test, n_classes=6, every=None)
         options = {"train_mb_size": BATCH, "device": device, "plugins": [anytime], **fitting}
         options |= {} if cls_of(kind).whole_stream else {"online_iter": 1}
-        return make(kind, scenario, backbone=lively_vit(depth=2), **options), anytime
+        return make(kind, scenario, backbone=vit_of(kind, 2), **options), anytime
 
     strategy, anytime = begin()
     parts: list[Any] = [stream] if strategy.whole_stream else stream

@@ -6,6 +6,7 @@ From top to bottom: an experience, an epoch, a stream batch, an update.
 import math
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from avalanche.training.templates import SupervisedTemplate
@@ -143,7 +144,7 @@ class OnlineLoop:
 
     def _train_on(self, stream: StreamBatch, **kwargs: object) -> bool:
         """Make the updates on a stream batch; return False if a plugin stopped them."""
-        strategy, budget = self.strategy, self.strategy.budget
+        strategy = self.strategy
         strategy.batch = stream.first  # which is also the first of its views
         strategy.mbatch = stream.first.columns
         # First, since the loss is over the classes seen.
@@ -159,10 +160,12 @@ class OnlineLoop:
             batch = strategy.make_batch(view) if strategy.buffer_size else view
             # Updates of a kind cost the same, but for frozen passes that are cached.
             kind = f"{len(batch.labels)} of task {strategy.tasks_started}"
-            with self.cost.counting(kind, update_on=stream.size):
-                self.update(batch, repeated=number > 1, **kwargs)
-            wanted = budget.updates(strategy, stream.size) if budget else strategy.online_iter
-            last = number >= wanted
+            with self._phase(number, stream.size) as head:
+                # A budget counts updates by the cost of one that trains prompts.
+                counted = 0 if head else stream.size
+                with self.cost.counting(f"{kind}{head}", update_on=counted):
+                    self.update(batch, repeated=number > 1, **kwargs)
+            last = number >= self._wanted(stream.size)
             if last:
                 # Before the last iteration ends: plugins evaluate there by samples seen.
                 self._finish(stream)
@@ -170,6 +173,27 @@ class OnlineLoop:
             if last:
                 break
         return True
+
+    def _wanted(self, n: int) -> int:
+        """Number of updates on a batch of ``n`` stream samples."""
+        strategy, budget = self.strategy, self.strategy.budget
+        return int(budget.updates(strategy, n) if budget else strategy.online_iter)
+
+    @contextmanager
+    def _phase(self, number: int, n: int) -> Iterator[str]:
+        """Context of an update on ``n`` stream samples; yield a word if the head alone trains."""
+        strategy, model = self.strategy, self.strategy.model
+        if model.patches is None:
+            yield ""
+            return
+        model.patches.update = strategy.updates
+        # CPS-Prompt's second phase: the last epochs of a task, or else the last update on a batch.
+        head = number > 1 and number >= self._wanted(n)
+        if strategy.announced and model.patches.dense_epochs:
+            left = strategy.train_epochs - strategy.clock.train_exp_epochs
+            head = left <= model.patches.dense_epochs
+        with model.head_phase() if head else nullcontext():
+            yield ", head" if head else ""
 
     def update(self, batch: Batch, *, repeated: bool = False, **kwargs: object) -> None:
         """Make one optimizer step, with all of Avalanche's triggers.

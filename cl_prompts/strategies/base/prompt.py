@@ -1,17 +1,20 @@
 """Base of the prompt strategies: rates, form of prompts, training of keys, start of a task."""
 
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cl_prompts.checks import Count, NotNegative, Positive
+from cl_prompts.checks import Count, NotNegative, Part, Positive, Size, whole_number
+from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.prompted import innermost_selector
 from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.prompts.additive import Decomposed
+from cl_prompts.prompts.patches import PatchSelection
 from cl_prompts.prompts.selectors import Distribution, Selector
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.task_selectors import BatchwisePrompt
@@ -60,13 +63,58 @@ class PromptStrategy(OnlineStrategy):
     lr_scaling: Literal["none", "batch/256"] = "none"
     """``"batch/256"`` multiplies all rates by ``train_mb_size / 256``, as the published code of
     L2P, its descendants and MULTI-LANE does; ``"none"`` does not."""
+    tokens: Part = 1.0
+    """Share of the patches that prompted passes in training compute
+    (:class:`~cl_prompts.prompts.patches.PatchSelection`), at least 8. Below 1, the last of several
+    updates on a stream batch trains the head alone, on all patches."""
+    token_temperature: Positive = 0.5
+    """Temperature of the choice of patches by their scores; great values: a uniform choice."""
+    tokens_test: Literal["all", "same"] = "all"
+    """Patches in tests: ``"all"``, or the best of the ``"same"`` number."""
+    dense_epochs: Size | None = 0
+    """With ``tokens``, the last epochs of each announced task that train the head alone, instead of
+    updates on each batch; None for a fifth of ``train_epochs``."""
+    query_block: Count | None = None
+    """Number of blocks of the query pass, which then chooses patches uniformly; None for the
+    method's own."""
     prompt_form: Any = None
     """Form of prompts: :class:`Encoded`, :class:`Decomposed`, or both in a list; None for the
     method's own."""
 
+    def check_settings(self) -> None:
+        """Refuse dense epochs that are all epochs, and settings of ``tokens`` without it."""
+        super().check_settings()
+        dense = self.dense_epochs or 0
+        if self.tokens == 1 and (dense or self.tokens_test == "same"):
+            raise InputError("dense_epochs and tokens_test need tokens below 1: leave them out")
+        if dense >= self.train_epochs:
+            raise InputError(
+                f"dense_epochs is {dense}, which leaves none of train_epochs={self.train_epochs} to"
+                " the prompts: give fewer"
+            )
+
+    def check_announced(self, *, announced: bool) -> None:
+        """Refuse dense epochs on a stream that announces no tasks."""
+        super().check_announced(announced=announced)
+        if self.dense_epochs and not announced:
+            raise InputError(
+                "dense_epochs needs announced tasks, and this stream announces none: leave it out"
+            )
+
     def fit_model(self, model: ContinualModel) -> None:
-        """Apply head and form of prompts to a new model."""
+        """Apply head, query, selection of patches and form of prompts to a new model."""
         super().fit_model(model)
+        prompted: Any = model
+        if self.query_block:
+            whole_number("query_block", self.query_block, 1, model.backbone.depth, of="all blocks")
+            prompted.query = replace(prompted.query, blocks=self.query_block)
+        if self.tokens < 1:
+            dense = self.train_epochs // 5 if self.dense_epochs is None else self.dense_epochs
+            model.patches = PatchSelection(
+                self.tokens, self.token_temperature, self.tokens_test == "same", dense, self.seed
+            )
+            several, asks = model.multi_label, prompted.scores_patches
+            model.patches.check(model.backbone, multi_label=several, asks=asks)
         if self.prompt_form:
             for form in prompt_forms(self.prompt_form):
                 form.apply(model, type(self).__name__)

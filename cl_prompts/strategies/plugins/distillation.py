@@ -50,6 +50,8 @@ class Distillation(StrategyPlugin):
     def attach(self, strategy: OnlineStrategy) -> None:
         """Start without a teacher."""
         self.check_head(strategy)
+        if strategy.model.patches is not None:
+            raise self.refusal("compares passes over all patches, and tokens leaves some out")
         self.teacher: nn.Module | None = None
         """Copy of the head, or of the whole model if more than the head is trained."""
         self.known = torch.zeros_like(strategy.model.seen, device=strategy.device)
