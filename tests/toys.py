@@ -75,10 +75,7 @@ class Toy:
 EARLY = (0, 1, 2, 3)
 BUFFER: dict[str, Any] = {"buffer_size": 12, "buffer_batch_size": 8}
 QUERY_PASS = {"passes": 2 * DEPTH}
-ALIGNED: dict[str, Any] = {
-    "period": 24,
-    "plugins": {"head_alignment": {"epochs": 2, "samples": 8}},
-}
+ALIGNED: dict[str, Any] = {"period": 24, "plugins": {"head_alignment": {"epochs": 2, "samples": 8}}}
 RATES = {"lr": 0.005, "prompt_lr": 0.01, "identity_lr": 0.005}
 ONE_BLOCK = {"two_blocks": {"prompted_blocks": (0,)}}
 
@@ -122,16 +119,10 @@ TABLE: dict[str, Toy] = {
         "prompts", POOL, {"prompted_blocks": EARLY, "prompt_length": 4}, **QUERY_PASS, **ONE_BLOCK
     ),
     "one_prompt": Toy(
-        "prompts",
-        ONE_PASS,
-        {"prompted_blocks": EARLY, "prompt_length": 4},
-        **ONE_BLOCK,
+        "prompts", ONE_PASS, {"prompted_blocks": EARLY, "prompt_length": 4}, **ONE_BLOCK
     ),
     "single_prompt": Toy(
-        "prompts",
-        ONE_PASS,
-        {"prompted_blocks": EARLY, "prompt_length": 4},
-        **ONE_BLOCK,
+        "prompts", ONE_PASS, {"prompted_blocks": EARLY, "prompt_length": 4}, **ONE_BLOCK
     ),
     "misa": Toy(
         "prompts",
@@ -268,10 +259,7 @@ VARIANTS: dict[str, Toy] = {
         "dual_prompt", head={"kind": "cosine", "input": "standardised", "tau": None}
     ),
     "mvp_r_whitened": TABLE["mvp"].replace(
-        "mvp",
-        buffer_size=12,
-        class_mask="batch",
-        head={"input": "whitened", "replayed": False},
+        "mvp", buffer_size=12, class_mask="batch", head={"input": "whitened", "replayed": False}
     ),
     "dual_prompt_written": TABLE["dual_prompt"].replace(
         "dual_prompt",

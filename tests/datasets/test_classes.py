@@ -10,12 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cl_prompts.datasets.classes import (
-    check_label_matrix,
-    check_labels,
-    count_labels,
-    relabel,
-)
+from cl_prompts.datasets.classes import check_label_matrix, check_labels, count_labels, relabel
 from tests.datasets.toys import grey, load, write_folder
 
 

@@ -188,10 +188,7 @@ def with_weights_of_the_hub(config: dict[str, Any], name: str) -> None:
 
 
 def test_a_run_folder_fetches_nothing(
-    here: Path,
-    mvp_run: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    here: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asked(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("the network was asked")

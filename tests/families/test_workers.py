@@ -26,7 +26,7 @@ CASES = [
     ("derpp", "si_blurry_multi_label", {}),
     ("multi_lane", "mlcil", {}),
     ("clib_tuned", "si_blurry", {}),
-    ("rainbow_chosen", "si_blurry", {"reuse_features": False}),
+    ("rainbow_chosen", "si_blurry", {"reuse_features": False, "rehearsal_epochs": 1}),
     ("aper", "class_incremental", {"train_epochs": 2}),
     ("mvp_r", "si_blurry", {"views": 2}),
 ]
@@ -58,7 +58,7 @@ class Run:
 
     def __init__(self, kind: str, scenario: str, changes: dict[str, Any]) -> None:
         benchmark, test = augmented(scenario)
-        self.anytime = AnytimeEvaluation(test, every=20)
+        self.anytime = AnytimeEvaluation(test, every=30)
         self.strategy = make(
             kind, scenario, plugins=[self.anytime], **on_two_blocks(kind), **changes
         )

@@ -7,11 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.prompts.selectors import (
-    ClassTokenQuery,
-    NearestKeys,
-    unit_rows,
-)
+from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys, unit_rows
 from tests.toy_vits import tiny_vit
 
 

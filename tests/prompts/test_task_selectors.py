@@ -12,12 +12,7 @@ from torch import Tensor, nn
 from cl_prompts.prompts.components import AttentionWeights
 from cl_prompts.prompts.selectors import NearestKeys, Selection, count_choices
 from cl_prompts.prompts.task_aware import TaskAware, start_task
-from cl_prompts.prompts.task_selectors import (
-    BatchwisePrompt,
-    TaskSlots,
-    copy_slot,
-    slot_rows,
-)
+from cl_prompts.prompts.task_selectors import BatchwisePrompt, TaskSlots, copy_slot, slot_rows
 from tests.prompts.test_selectors import keys, nearest, query
 
 __all__ = ["keys", "query"]  # fixtures

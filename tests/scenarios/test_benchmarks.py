@@ -18,14 +18,7 @@ from cl_prompts.scenarios import (
     benchmark_builder,
     benchmark_from_split,
 )
-from tests.scenarios.images import (
-    KINDS,
-    MULTI,
-    SINGLE,
-    STRATEGIES,
-    make_benchmark,
-    make_strategy,
-)
+from tests.scenarios.images import KINDS, MULTI, SINGLE, STRATEGIES, make_benchmark, make_strategy
 from tests.scenarios.test_registry import halves
 
 torch.set_num_threads(1)

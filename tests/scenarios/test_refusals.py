@@ -50,9 +50,7 @@ DOMAINS: list[dict[str, Any]] = [
     {"domain_order": -1},
     {"seed": -1},
 ]
-OF: list[dict[str, Any]] = [
-    {"labels": [[1, 0], [1, 0], [1, 0]]},
-]
+OF: list[dict[str, Any]] = [{"labels": [[1, 0], [1, 0], [1, 0]]}]
 NAMES = [
     "si_blury",
     "no.such.module:f",

@@ -78,10 +78,7 @@ def test_numbers_of_a_run_agree(mvp_run: Path) -> None:
 
 
 def test_what_was_finished_before_an_interruption_is_reported(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    pages: None,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pages: None
 ) -> None:
     original = TaskLoop.train
 

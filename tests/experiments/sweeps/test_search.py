@@ -208,11 +208,7 @@ def test_a_failed_trial_does_not_stop_others(
     ],
 )
 def test_misleading_searches_are_refused_before_any_trial(
-    seeds: tuple[int, ...],
-    texts: list[str],
-    says: str,
-    tmp_path: Path,
-    swept: type[PretendedSweep],
+    seeds: tuple[int, ...], texts: list[str], says: str, tmp_path: Path, swept: type[PretendedSweep]
 ) -> None:
     with pytest.raises(InputError) as told:
         made(tmp_path, SearchOptions(seeds=seeds), texts)

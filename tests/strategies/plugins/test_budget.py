@@ -62,11 +62,7 @@ def test_a_fractional_cost_trains_its_share() -> None:
 
 
 def budgeted(
-    kind: str,
-    passes: float,
-    scenario: str = "si_blurry",
-    every: int | None = 16,
-    **changes: Any,
+    kind: str, passes: float, scenario: str = "si_blurry", every: int | None = 16, **changes: Any
 ) -> Any:
     """A strategy of the table with a budget, and an evaluation beside it."""
     anytime = AnytimeEvaluation(Blobs(24, seed=2), n_classes=6, every=every)
@@ -76,7 +72,7 @@ def budgeted(
 
 
 @pytest.mark.parametrize("passes", [0.4, 1.0, 5.0])
-@pytest.mark.parametrize("kind", ["mvp", "l2p", "er", "linear_probe", "recommended"])
+@pytest.mark.parametrize("kind", ["mvp", "er", "recommended"])
 def test_training_never_costs_more_than_the_budget_and_one_update(kind: str, passes: float) -> None:
     strategy = fit(budgeted(kind, passes), experiences("si_blurry"))
     budget, cost = strategy.budget, strategy.loop.cost
@@ -146,7 +142,7 @@ def test_images_that_a_plugin_replays_do_not_arrive() -> None:
 @pytest.mark.parametrize("kind", ["mvp", "recommended", "clib"])
 def test_a_run_with_a_budget_resumes_exactly(kind: str) -> None:
     whole = fit(budgeted(kind, 0.8), experiences("si_blurry"))
-    for batches in (1, 2, 5, 8):
+    for batches in (2, 5):
         stream = experiences("si_blurry")
         state = stopped_after(budgeted(kind, 0.8), stream, batches)
         second = budgeted(kind, 0.8)
@@ -163,7 +159,7 @@ def test_the_cost_of_training_is_what_a_counter_sees(kind: str) -> None:
     """What is counted once for each kind of update is what all operations of a run come to."""
     strategy = make(kind, "class_incremental", train_mb_size=6)
     strategy.loop.cost.active = True
-    stream = experiences("class_incremental", train=36)[:2]
+    stream = experiences("class_incremental", train=24)[:2]
     with MACCounter() as counter:
         fit(strategy, stream)
     assert strategy.loop.cost.macs == pytest.approx(counter.macs, rel=0.01)
