@@ -1,7 +1,5 @@
 """The examples from outside the package: as scripts, and as parts that the command line runs."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import shutil

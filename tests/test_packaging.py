@@ -1,7 +1,5 @@
 """The version and other facts that several files repeat must agree."""
 
-from __future__ import annotations
-
 import re
 import sys
 import tomllib

@@ -1,7 +1,5 @@
 """Parts of the site: formulas as mathematics, and every public name."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from xml.etree import ElementTree

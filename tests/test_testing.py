@@ -1,7 +1,5 @@
 """The conformance checks pass on a method that is right, and each finds the fault it is for."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Every strategy at toy size: the families of tests are parametrised over these rows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -63,7 +61,7 @@ class Toy:
     two_blocks: dict[str, Any] = field(default_factory=dict)
     vit: str = ""
 
-    def replace(self, strategy: str, **changes: Any) -> Toy:
+    def replace(self, strategy: str, **changes: Any) -> "Toy":
         """A variant of this row for the same strategy."""
         names = ("passes", "first_test", "retest", "unasked", "shown", "two_blocks", "vit")
         costs = {name: changes.pop(name) for name in names if name in changes}

@@ -1,7 +1,5 @@
 """Sums over samples do not depend on division and order; removal is exact."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

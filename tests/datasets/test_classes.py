@@ -1,7 +1,5 @@
 """Labels and classes: checks, counts, choice and order."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Fingerprints: what changes them, what does not, and how a change is put into words."""
 
-from __future__ import annotations
-
 import json
 import random
 import shutil

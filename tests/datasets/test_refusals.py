@@ -1,7 +1,5 @@
 """What each refusal of a data set says: edits of layouts in miniature, and bad arguments."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

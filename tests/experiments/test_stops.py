@@ -1,7 +1,5 @@
 """Runs that a signal stops, and plans that are finished later, through the command line."""
 
-from __future__ import annotations
-
 import os
 import resource
 import shlex

@@ -1,7 +1,5 @@
 """Other people's run folders: no code that they name is imported without trust."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys
@@ -135,8 +133,10 @@ def test_no_entry_of_a_model_imports_code(
     made: dict[str, Any] = {}
     monkeypatch.setattr(
         "cl_prompts.experiments.trained.model.create_backbone",
-        lambda *of, **how: made.get(repr((of, how)))
-        or made.setdefault(repr((of, how)), create_backbone(*of, **how)),
+        lambda *of, **how: (
+            made.get(repr((of, how)))
+            or made.setdefault(repr((of, how)), create_backbone(*of, **how))
+        ),
     )
     shutil.copytree(mvp_run / "model", "other")
     known = json.loads(Path("other/model.json").read_text())

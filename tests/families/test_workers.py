@@ -1,7 +1,5 @@
 """Results do not depend on the number of loader processes, even if it changes mid-run."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -64,7 +62,7 @@ class Run:
         )
         self.stream = list(benchmark.train_stream)[1:]
 
-    def train(self, workers: int, first: int = 0) -> Run:
+    def train(self, workers: int, first: int = 0) -> "Run":
         """Train from an experience to the end, jointly if the strategy needs all data."""
         whole = self.strategy.whole_stream
         parts: list[Any] = [self.stream] if whole else self.stream[first:]
@@ -72,7 +70,7 @@ class Run:
             self.strategy.train(part, eval_streams=[], num_workers=workers)
         return self
 
-    def assert_equal(self, other: Run) -> None:
+    def assert_equal(self, other: "Run") -> None:
         """Weights, buffer and every evaluation agree bit for bit."""
         assert same(weights(self.strategy), weights(other.strategy))
         assert torch.equal(self.strategy.buffer.slots, other.strategy.buffer.slots)

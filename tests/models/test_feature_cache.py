@@ -1,7 +1,5 @@
 """The frozen part of training passes, computed once for each view."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Who gets which prompt: the query, and the nearest keys."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

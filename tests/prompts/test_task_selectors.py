@@ -1,7 +1,5 @@
 """Slots for tasks, votes of a batch, penalties on habit: in training and in evaluation."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -1,8 +1,6 @@
 """Avalanche benchmarks over splits: their builders, given splits, refusals, and Avalanche's own
 strategies training on them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

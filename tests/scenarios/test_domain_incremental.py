@@ -1,7 +1,5 @@
 """Domain-incremental splits: the protocol's invariants, missing classes, and what is refused."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What each refusal of a scenario says: bad parameters, labels, splits and names."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

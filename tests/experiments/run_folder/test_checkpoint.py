@@ -1,7 +1,5 @@
 """Checkpoints: what comes back is what was saved, or a refusal."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The folder of a run: locked, valid at any time, and resumed to the same files."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

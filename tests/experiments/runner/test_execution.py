@@ -1,7 +1,5 @@
 """Whole runs through the command line: results, resuming, interruption and faults."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Executors: jobs, dead workers, and equal numbers everywhere."""
 
-from __future__ import annotations
-
 import io
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Searches choose on streams that are not reported, and continue after a stop."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Sweeps find finished runs and execute the others."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

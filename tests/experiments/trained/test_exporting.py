@@ -1,7 +1,5 @@
 """Models as files that need no cl-prompts."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,7 +1,5 @@
 """Models: sums that learn, merge and forget exactly, in any order."""
 
-from __future__ import annotations
-
 import random
 import shutil
 from functools import partial

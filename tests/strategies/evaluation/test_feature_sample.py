@@ -1,7 +1,5 @@
 """Calibration of closed-form classifiers on training samples."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """A budget of training compute: schedules, counted cost, and what evaluations see."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 
