@@ -1,7 +1,5 @@
 """The embedded data sets, reduced to a few images."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Run code in a forked process, which need not import everything again."""
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

@@ -1,8 +1,6 @@
 """Reference numbers of published code (``tests/golden/beyond/*.npz`` and ``later``), read and
 compared by key."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

@@ -2,8 +2,6 @@
 print which of them no test notices. With ``--check`` only look for their lines.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -7,8 +7,6 @@ again.
 Not covered: operators that change the shape of a tensor in place, pinned memory, streams.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -36,7 +34,7 @@ class PretendTensor(Tensor):
     raw: Tensor
 
     @staticmethod
-    def __new__(cls, raw: Tensor) -> PretendTensor:
+    def __new__(cls, raw: Tensor) -> "PretendTensor":
         made = torch.Tensor._make_wrapper_subclass(
             cls,
             raw.size(),

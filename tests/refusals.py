@@ -3,8 +3,6 @@
 ``UPDATE_REFUSALS=1 python -m pytest`` writes the files anew: read the difference before a commit.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """The script that writes measured numbers into the tables of pages."""
 
-from __future__ import annotations
-
 import re
 import runpy
 from pathlib import Path

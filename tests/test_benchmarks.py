@@ -1,7 +1,5 @@
 """The scripts in benchmarks/: they run, and their arithmetic is right."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import sys

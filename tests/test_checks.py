@@ -1,7 +1,5 @@
 """Checks of settings: accepted values, and messages for others."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal

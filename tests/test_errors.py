@@ -1,7 +1,5 @@
 """Errors are sentences."""
 
-from __future__ import annotations
-
 import pytest
 
 from cl_prompts.errors import InputError, RunError, one_sentence, unknown

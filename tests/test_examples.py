@@ -1,7 +1,5 @@
 """The examples from outside the package: as scripts, and as parts that the command line runs."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import shutil
@@ -54,9 +52,7 @@ def test_own_prompt_method_is_run_resumed_and_reported(here: Path) -> None:
     method = "own_prompt_method:DeepPrompt"
     settings = [f"strategy={method},ncm", "DeepPrompt.prompt_length=2", "n_tasks=2", *QUICK]
     told = commands(
-        here,
-        ["validate", "digits", *settings],
-        ["run", "digits", *settings, "--out", "runs"],
+        here, ["validate", "digits", *settings], ["run", "digits", *settings, "--out", "runs"]
     )
     assert "(DeepPrompt, ncm)" in told
     (folder,) = (here / "runs" / "digits" / "DeepPrompt").iterdir()
@@ -79,9 +75,7 @@ def test_own_scenario_is_run_from_a_recipe(here: Path) -> None:
     settings = ["mine.yaml", "strategy=ncm", *QUICK]
     trust = "--trust-code"
     told = commands(
-        here,
-        ["validate", *settings, trust],
-        ["run", *settings, trust, "--out", "runs", "--quiet"],
+        here, ["validate", *settings, trust], ["run", *settings, trust, "--out", "runs", "--quiet"]
     )
     assert "recurring classes split: 9 tasks, 3 classes" in told
     (folder,) = (here / "runs" / "mine" / "ncm").iterdir()

@@ -1,7 +1,5 @@
 """The examples in docstrings run, and every public class outside experiments has one."""
 
-from __future__ import annotations
-
 import doctest
 import inspect
 import linecache

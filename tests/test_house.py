@@ -1,7 +1,5 @@
 """The tests are built like the package: a folder of tests for every room."""
 
-from __future__ import annotations
-
 from inspect import isfunction
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The version and other facts that several files repeat must agree."""
 
-from __future__ import annotations
-
 import re
 import sys
 import tomllib
@@ -32,10 +30,7 @@ def test_the_version_stands_in_one_place_and_is_repeated_right() -> None:
 
 
 def test_templates_and_hooks_are_valid_yaml() -> None:
-    files = [
-        ROOT / ".pre-commit-config.yaml",
-        *sorted((ROOT / ".github").rglob("*.yml")),
-    ]
+    files = [ROOT / ".pre-commit-config.yaml", *sorted((ROOT / ".github").rglob("*.yml"))]
     if not files[0].exists():
         pytest.skip("an archive of sources has no hooks")
     assert len(files) >= 3

@@ -1,7 +1,5 @@
 """The embedded tiny ViT and its glyphs: the card is recomputed, and pre-training tried on two."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Rooms name their public classes and functions; README, pages and examples import only those."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -1,7 +1,5 @@
 """Examples in README and pages run, their commands exist, and their lists are complete."""
 
-from __future__ import annotations
-
 import re
 import runpy
 from collections.abc import Iterator

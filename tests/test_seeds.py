@@ -1,7 +1,5 @@
 """Derived seeds, and draws that do not change global generators."""
 
-from __future__ import annotations
-
 import torch
 
 from cl_prompts.seeds import derived_seed, seeded

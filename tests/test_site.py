@@ -1,7 +1,5 @@
 """Parts of the site: formulas as mathematics, and every public name."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -21,10 +19,7 @@ from site_parts import formula, public_names, with_formulas  # noqa: E402
         ("e_i^gamma", "<msubsup><mi>e</mi><mi>i</mi><mi>γ</mi></msubsup>"),
         ("(G + ridge I)^-1", "<mrow><mo>−</mo><mn>1</mn></mrow></msup>"),
         ("mu_c", "<msub><mi>μ</mi><mi>c</mi></msub>"),
-        (
-            "argmin_p d[i,p] (n_p + 1)",
-            '<mi mathvariant="normal">argmin</mi><mi>p</mi>',
-        ),
+        ("argmin_p d[i,p] (n_p + 1)", '<mi mathvariant="normal">argmin</mi><mi>p</mi>'),
         ("mean exp(a)", '</mi><mspace width="0.17em"/><mi mathvariant="normal">exp'),
         ("a < b & c", "<mo>&lt;</mo><mi>b</mi><mo>&amp;</mo>"),
     ],

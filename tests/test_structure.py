@@ -1,7 +1,5 @@
 """The package stays small enough to be read: no measure of ``benchmarks/structure.py`` grows."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

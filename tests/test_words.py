@@ -1,7 +1,5 @@
 """Turns of phrase that pages, package and tests avoid, since readers need a second look at them."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

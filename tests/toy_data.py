@@ -1,7 +1,5 @@
 """Data sets of a few small images, and a stream of every scenario made of them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

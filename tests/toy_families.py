@@ -1,7 +1,5 @@
 """Tiny random ViTs of each class of timm's models, by timm's own constructors."""
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

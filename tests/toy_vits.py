@@ -1,7 +1,5 @@
 """Random frozen ViTs of toy size."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Every strategy at toy size: the families of tests are parametrised over these rows."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -63,7 +61,7 @@ class Toy:
     two_blocks: dict[str, Any] = field(default_factory=dict)
     vit: str = ""
 
-    def replace(self, strategy: str, **changes: Any) -> Toy:
+    def replace(self, strategy: str, **changes: Any) -> "Toy":
         """A variant of this row for the same strategy."""
         names = ("passes", "first_test", "retest", "unasked", "shown", "two_blocks", "vit")
         costs = {name: changes.pop(name) for name in names if name in changes}
@@ -75,10 +73,7 @@ class Toy:
 EARLY = (0, 1, 2, 3)
 BUFFER: dict[str, Any] = {"buffer_size": 12, "buffer_batch_size": 8}
 QUERY_PASS = {"passes": 2 * DEPTH}
-ALIGNED: dict[str, Any] = {
-    "period": 24,
-    "plugins": {"head_alignment": {"epochs": 2, "samples": 8}},
-}
+ALIGNED: dict[str, Any] = {"period": 24, "plugins": {"head_alignment": {"epochs": 2, "samples": 8}}}
 RATES = {"lr": 0.005, "prompt_lr": 0.01, "identity_lr": 0.005}
 ONE_BLOCK = {"two_blocks": {"prompted_blocks": (0,)}}
 
@@ -133,16 +128,10 @@ TABLE: dict[str, Toy] = {
         "prompts", POOL, {"prompted_blocks": EARLY, "prompt_length": 4}, **QUERY_PASS, **ONE_BLOCK
     ),
     "one_prompt": Toy(
-        "prompts",
-        ONE_PASS,
-        {"prompted_blocks": EARLY, "prompt_length": 4},
-        **ONE_BLOCK,
+        "prompts", ONE_PASS, {"prompted_blocks": EARLY, "prompt_length": 4}, **ONE_BLOCK
     ),
     "single_prompt": Toy(
-        "prompts",
-        ONE_PASS,
-        {"prompted_blocks": EARLY, "prompt_length": 4},
-        **ONE_BLOCK,
+        "prompts", ONE_PASS, {"prompted_blocks": EARLY, "prompt_length": 4}, **ONE_BLOCK
     ),
     "misa": Toy(
         "prompts",
@@ -279,10 +268,7 @@ VARIANTS: dict[str, Toy] = {
         "dual_prompt", head={"kind": "cosine", "input": "standardised", "tau": None}
     ),
     "mvp_r_whitened": TABLE["mvp"].replace(
-        "mvp",
-        buffer_size=12,
-        class_mask="batch",
-        head={"input": "whitened", "replayed": False},
+        "mvp", buffer_size=12, class_mask="batch", head={"input": "whitened", "replayed": False}
     ),
     "dual_prompt_written": TABLE["dual_prompt"].replace(
         "dual_prompt",

@@ -1,7 +1,5 @@
 """Attention over two parts, combined, equals attention over both."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

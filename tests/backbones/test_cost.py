@@ -1,7 +1,5 @@
 """Formulas of cost against torch's own counter, and the counter against the formulas."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

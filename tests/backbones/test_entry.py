@@ -1,7 +1,5 @@
 """Passes that share their first blocks: the same numbers and gradients, counted work saved."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

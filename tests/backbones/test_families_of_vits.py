@@ -1,7 +1,5 @@
 """Every class of timm's ViTs: timm's own numbers without prompts, literal formulas with them."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Read-outs: blocks of one pass side by side, prompted as the pass is, at no further pass."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

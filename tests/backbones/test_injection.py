@@ -1,7 +1,5 @@
 """How prompts enter frozen blocks: every injection against its literal form."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

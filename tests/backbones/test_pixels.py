@@ -1,7 +1,5 @@
 """Valid batches pass; each kind of invalid batch raises its error with positions."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

@@ -1,8 +1,6 @@
 """Tokens chosen from a pool: projected once an entry, with the numbers and gradients of one
 projection an image."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The frozen ViT: equal to timm's forward, frozen, with the right cost; devices."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

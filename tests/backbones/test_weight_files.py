@@ -1,7 +1,5 @@
 """Files of tensors, and hashes of weights, which are cached until a weight is written."""
 
-from __future__ import annotations
-
 import copy
 from functools import partial
 

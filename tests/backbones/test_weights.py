@@ -1,7 +1,5 @@
 """Weights by name and file, errors of incompatible weights, and normalisation."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

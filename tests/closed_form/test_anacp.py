@@ -1,7 +1,5 @@
 """AnaCP against published numbers, and what the exact form does otherwise."""
 
-from __future__ import annotations
-
 from typing import Any
 from unittest.mock import patch
 

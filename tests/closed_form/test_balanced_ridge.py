@@ -1,7 +1,5 @@
 """AIR against published numbers and its formula."""
 
-from __future__ import annotations
-
 import torch
 
 from cl_prompts.closed_form.balanced_ridge import BalancedRidge

@@ -1,7 +1,5 @@
 """Covariances of classes, exact in any order, and what they may take."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

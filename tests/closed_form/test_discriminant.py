@@ -1,7 +1,5 @@
 """Regularised discriminant analysis beside a brute-force evaluation of its densities."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

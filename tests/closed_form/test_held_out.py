@@ -1,7 +1,5 @@
 """Features held out."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

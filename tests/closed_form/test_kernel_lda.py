@@ -1,7 +1,5 @@
 """KLDA and RanDumb: published numbers, kernel features, ensembles and refusals."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

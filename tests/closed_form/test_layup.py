@@ -1,7 +1,5 @@
 """LayUP's classifier: published folds, choices and weights, in any order and batches."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

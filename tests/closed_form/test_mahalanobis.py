@@ -1,7 +1,5 @@
 """FeCAM against published numbers and a batch solution."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """The multi-label ridge and L3A: closed forms, published numbers, what pseudo-labels may touch."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

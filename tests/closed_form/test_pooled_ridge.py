@@ -1,7 +1,5 @@
 """Balanced ridge: literal sums, equal class weights, and a ridge computed from the data."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """Prototype classifiers: streaming gives the batch solution."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 

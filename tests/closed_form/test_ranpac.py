@@ -1,7 +1,5 @@
 """Ridge regression on random projections."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """One ridge regression for all: literal solutions, published numbers, and what must not matter."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """Shrinkage found from data: published numbers, scikit-learn's, and what uses it."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

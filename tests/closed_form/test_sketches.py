@@ -1,7 +1,5 @@
 """Frequent Directions: the bound in any order and division, exact sketches, merging."""
 
-from __future__ import annotations
-
 import torch
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,7 +1,5 @@
 """Sums over samples do not depend on division and order; removal is exact."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -111,12 +109,7 @@ def test_a_union_of_reservoirs_is_a_uniform_sample() -> None:
 @pytest.mark.parametrize(
     ("made", "other", "sign", "says"),
     [
-        (
-            SUMS["ranpac"],
-            lambda: RanPAC(DIM, CLASSES, projection=40, seed=1),
-            1,
-            "matrix differs",
-        ),
+        (SUMS["ranpac"], lambda: RanPAC(DIM, CLASSES, projection=40, seed=1), 1, "matrix differs"),
         (*[lambda: KernelLDA(DIM, CLASSES, width=20, form="released")] * 2, 1, "moving means"),
         (*[lambda: AnaCP(DIM, CLASSES, projection=9, form="released")] * 2, 1, "by batches"),
         (*[lambda: MultiLabelRidge(DIM, CLASSES, pseudo=0.7)] * 2, 1, "pseudo-labels"),

@@ -1,7 +1,5 @@
 """Symmetric sums are stored by their lower triangle; solutions stay the same to the last bit."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

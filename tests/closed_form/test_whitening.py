@@ -1,7 +1,5 @@
 """Whitened head: statistics cover the whole stream and change only in training."""
 
-from __future__ import annotations
-
 from typing import get_args
 
 import pytest

@@ -1,7 +1,5 @@
 """Tiny data sets in the formats of the library ``datasets``."""
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Iterator, Sequence

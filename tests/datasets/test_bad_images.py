@@ -1,7 +1,5 @@
 """Unreadable images: found before training, refused by name, or left out and listed; copies."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

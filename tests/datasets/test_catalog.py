@@ -1,7 +1,5 @@
 """Entries of the catalogue, their folders, and errors of missing ones."""
 
-from __future__ import annotations
-
 import urllib.error
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Labels and classes: checks, counts, choice and order."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cl_prompts.datasets.classes import (
-    check_label_matrix,
-    check_labels,
-    count_labels,
-    relabel,
-)
+from cl_prompts.datasets.classes import check_label_matrix, check_labels, count_labels, relabel
 from tests.datasets.toys import grey, load, write_folder
 
 

@@ -1,7 +1,5 @@
 """COCO in miniature: label rules."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Items of data sets, and how they become batches."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Two data sets in sequence."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

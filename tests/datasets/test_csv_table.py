@@ -1,7 +1,5 @@
 """Tables of images with several labels, and what each refusal says."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

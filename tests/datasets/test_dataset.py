@@ -1,7 +1,5 @@
 """Items, repeatable augmentation, and data sets of one's own."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

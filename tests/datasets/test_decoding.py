@@ -1,7 +1,5 @@
 """Decoding: each pixel format against values computed by hand, and what is refused."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The embedded digits and scenes: sizes, split, pixel statistics, and worth."""
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

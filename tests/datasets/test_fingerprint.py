@@ -1,7 +1,5 @@
 """Fingerprints: what changes them, what does not, and how a change is put into words."""
 
-from __future__ import annotations
-
 import json
 import random
 import shutil
@@ -185,9 +183,7 @@ def test_user_images_are_fingerprinted_by_labels_and_a_sample() -> None:
         lambda: NOISE(torch.zeros(3, 8, 8)),
     ],
 )
-def test_random_user_images_are_fingerprinted_under_one_seed(
-    draw: Callable[[], Any],
-) -> None:
+def test_random_user_images_are_fingerprinted_under_one_seed(draw: Callable[[], Any]) -> None:
     def states() -> list[Any]:
         return [torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())]
 

@@ -1,7 +1,5 @@
 """Folders of images, of domains, and DomainNet: order, links, shares, classes by name."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """GroceryStoreDataset in the layouts of its repository, made on the spot."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from cl_prompts.experiments.recipes.run_config import plan

@@ -1,7 +1,5 @@
 """Data sets in the formats of the Hugging Face hub."""
 
-from __future__ import annotations
-
 import pickle
 import shutil
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Official layouts in miniature, and what each refusal says."""
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What each refusal of a data set says: edits of layouts in miniature, and bad arguments."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
@@ -24,14 +22,7 @@ from tests.datasets.test_folders import write_domainnet, write_domains
 from tests.datasets.test_readers import write_cub, write_tiny_imagenet
 from tests.datasets.test_stored_features import save_piece, write_features
 from tests.datasets.test_voc import write_voc
-from tests.datasets.toys import (
-    Own,
-    load,
-    write_coco,
-    write_csv,
-    write_folder,
-    write_grocery,
-)
+from tests.datasets.toys import Own, load, write_coco, write_csv, write_folder, write_grocery
 from tests.experiments.commands import run
 from tests.experiments.own_photos import photos
 from tests.refusals import check_refusals

@@ -1,7 +1,5 @@
 """``load_dataset``: arguments, options, crops and cache."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

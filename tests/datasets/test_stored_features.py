@@ -1,7 +1,5 @@
 """Stored features: pieces, their labels, and runs that learn from them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

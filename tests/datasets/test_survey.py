@@ -1,7 +1,5 @@
 """What is found in folders and tables of a user's own images, and the recipe proposed for them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

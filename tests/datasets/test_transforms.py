@@ -1,7 +1,5 @@
 """Augmentation: sizes, ranges, one draw per image, private random numbers, keys and seeds."""
 
-from __future__ import annotations
-
 import pickle
 import random
 from dataclasses import replace

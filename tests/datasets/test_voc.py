@@ -1,7 +1,5 @@
 """PASCAL VOC 2007 in miniature: label rules, splits, and what each refusal says."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """WebDataset shards: the images of a folder, and runs on them."""
 
-from __future__ import annotations
-
 import io
 import json
 import tarfile

@@ -1,7 +1,5 @@
 """Tiny data sets in files and in memory, and what a refusal says."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Runs through the command line, and what they wrote."""
 
-from __future__ import annotations
-
 import csv
 import json
 import os

@@ -1,7 +1,5 @@
 """Run folders that tests read and never change, and what tests of runs do without."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

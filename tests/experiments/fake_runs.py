@@ -1,7 +1,5 @@
 """Run folders made up by a seeded generator."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Kills and full disks at every single step that a run folder writes in."""
 
-from __future__ import annotations
-
 import errno
 from collections.abc import Callable
 from contextlib import suppress

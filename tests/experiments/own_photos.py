@@ -1,7 +1,5 @@
 """Folders of small images that look like a user's own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Runs without what takes longer than the training of toys."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Iterator

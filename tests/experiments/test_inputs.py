@@ -1,7 +1,5 @@
 """Whatever enters the numbers of a run is known by its content: files, code, images, weights."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The commands of docs/guides/learning_on.md print what the page shows."""
 
-from __future__ import annotations
-
 import re
 import runpy
 import shlex

@@ -1,7 +1,5 @@
 """Runs that a signal stops, and plans that are finished later, through the command line."""
 
-from __future__ import annotations
-
 import os
 import resource
 import shlex
@@ -25,13 +23,7 @@ from tests.experiments.sketches import sketched
 from tests.forked import forked
 
 #: what may differ between a run and the same run in pieces
-EXEMPT = {
-    "seconds",
-    "images_per_second",
-    "peak_memory_mb",
-    "peak_device_memory_mb",
-    "command",
-}
+EXEMPT = {"seconds", "images_per_second", "peak_memory_mb", "peak_device_memory_mb", "command"}
 
 
 def signals_at(monkeypatch: pytest.MonkeyPatch, number: int, samples: int) -> None:

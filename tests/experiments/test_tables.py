@@ -1,7 +1,5 @@
 """Commands on data sets in the formats of the Hugging Face hub."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Other people's run folders: no code that they name is imported without trust."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys
@@ -14,6 +12,7 @@ import pytest
 import yaml
 
 from cl_prompts import Model
+from cl_prompts.backbones import create_backbone
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.cli.actions import validate
@@ -127,7 +126,18 @@ def test_no_setting_of_a_run_folder_imports_code(here: Path, mvp_run: Path) -> N
         assert not (here / "imported").exists(), config
 
 
-def test_no_entry_of_a_model_imports_code(here: Path, mvp_run: Path) -> None:
+def test_no_entry_of_a_model_imports_code(
+    here: Path, mvp_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Most cards name the same ViT, which takes longer to make than all else.
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(
+        "cl_prompts.experiments.trained.model.create_backbone",
+        lambda *of, **how: (
+            made.get(repr((of, how)))
+            or made.setdefault(repr((of, how)), create_backbone(*of, **how))
+        ),
+    )
     shutil.copytree(mvp_run / "model", "other")
     known = json.loads(Path("other/model.json").read_text())
     short = {"calibration": {}, "history": [], "classes": []}
@@ -188,10 +198,7 @@ def with_weights_of_the_hub(config: dict[str, Any], name: str) -> None:
 
 
 def test_a_run_folder_fetches_nothing(
-    here: Path,
-    mvp_run: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    here: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asked(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("the network was asked")

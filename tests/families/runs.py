@@ -1,7 +1,5 @@
 """Finished runs of the table, each made once for all families."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 from typing import Any

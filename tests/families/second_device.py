@@ -5,8 +5,6 @@ left on the host. Torch has to know it before its first backward pass, so ``test
 runs these tests in a process of its own.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What users of Avalanche do with any strategy: copy it, and regularise it with their plugins."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

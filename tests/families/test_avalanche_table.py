@@ -1,7 +1,5 @@
 """The table of docs/guides/avalanche.md: what of Avalanche runs on our streams and strategies."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path

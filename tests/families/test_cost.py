@@ -1,8 +1,6 @@
 """What a training step and a test image cost each strategy, counted: block passes at toy size,
 forwards of ViT-B/16 exactly. The table of toys holds what each of them promises."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What logits depend on: the image, and nothing else."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Frozen weights do not change; only declared parameters are trained."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

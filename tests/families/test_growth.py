@@ -1,7 +1,5 @@
 """A strategy expanded after a stream equals one built with all classes."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterator
 from typing import Any

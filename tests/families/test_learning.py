@@ -1,7 +1,5 @@
 """Every strategy learns what it is made to learn."""
 
-from __future__ import annotations
-
 from functools import cache
 from itertools import cycle
 from typing import Any

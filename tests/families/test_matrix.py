@@ -1,7 +1,5 @@
 """The command line builds exactly the pairs that docs/reference/matrix.md lists."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Training on Avalanche's mini-experiences equals training on whole tasks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

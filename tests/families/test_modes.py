@@ -1,7 +1,5 @@
 """Training and evaluation mode, seeds, and Avalanche's plugins, metrics and loggers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

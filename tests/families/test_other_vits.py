@@ -1,7 +1,5 @@
 """Strategies on ViTs with rotary positions, and on ViTs without a class token."""
 
-from __future__ import annotations
-
 import pytest
 import timm
 import torch

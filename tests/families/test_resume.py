@@ -1,7 +1,5 @@
 """A run that is stopped and resumed ends exactly where it would have ended."""
 
-from __future__ import annotations
-
 import io
 import random
 from itertools import count

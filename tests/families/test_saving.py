@@ -1,7 +1,5 @@
 """Learned state can be saved, and loaded only into a strategy built alike."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Every strategy on every scenario, and what every scenario's stream promises."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

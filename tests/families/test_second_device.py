@@ -1,7 +1,5 @@
 """Every strategy on a second device, see ``second_device.py``, in a process of its own."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """Every setting of every strategy has a sentence, and refuses what is out of its range."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin

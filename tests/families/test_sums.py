@@ -1,7 +1,5 @@
 """Closed-form methods merge and forget: heads of parts add and subtract."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

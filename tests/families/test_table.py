@@ -1,7 +1,5 @@
 """The table of toys has a row for every strategy and a stream for every scenario."""
 
-from __future__ import annotations
-
 from cl_prompts.scenarios.registry import SCENARIOS
 from cl_prompts.strategies import STRATEGIES
 from tests.toy_data import BENCHMARKS

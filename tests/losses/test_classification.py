@@ -1,7 +1,5 @@
 """Cross-entropy among the classes of a batch."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import nn

@@ -1,7 +1,5 @@
 """LwF's and DER++'s losses against their literal formulas."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

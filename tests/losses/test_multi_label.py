@@ -1,7 +1,5 @@
 """Binary cross-entropy over annotated classes."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

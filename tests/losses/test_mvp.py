@@ -1,7 +1,5 @@
 """Invariants of MVP's losses; the golden numbers are in test_mvp_golden.py."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """MVP against the published implementation's numbers (tests/golden/mvp_losses.json)."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

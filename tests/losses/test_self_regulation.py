@@ -1,7 +1,5 @@
 """PromptSRC's and CoPrompt's terms against published numbers."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """Confidence of a prediction."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

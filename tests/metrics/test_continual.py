@@ -1,7 +1,5 @@
 """Metrics against hand-made numbers and each other."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Measurements along a stream."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,8 +1,6 @@
 """Multi-label scores: published numbers, scikit-learn's average precision, invariances, and
 per-task forgetting of mAP."""
 
-from __future__ import annotations
-
 import json
 import math
 from typing import Any

@@ -1,7 +1,5 @@
 """Features on which prototype classifiers are compared with batch solutions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

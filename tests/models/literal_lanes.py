@@ -1,7 +1,5 @@
 """MULTI-LANE's formulas as written: summary tokens are tokens of every image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

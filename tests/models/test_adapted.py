@@ -1,7 +1,5 @@
 """Models with adapters against published features, and what scores when."""
 
-from __future__ import annotations
-
 import torch
 
 from cl_prompts.models.adapted import AperViT, EaseViT, cosine

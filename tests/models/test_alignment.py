@@ -1,8 +1,6 @@
 """Alignment to a reference covariance: published numbers in double precision, and what the streamed
 form is at its ends."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from types import SimpleNamespace

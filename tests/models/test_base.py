@@ -1,7 +1,5 @@
 """Common to all models on a frozen ViT: seen classes, and the learned state."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The compiled part of passes: the numbers and counts of the plain one, compiled once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The frozen part of training passes, computed once for each view."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest
@@ -21,11 +19,7 @@ def blocks(strategy: Any) -> int:
 
 @pytest.mark.parametrize(
     ("kind", "first", "later"),
-    [
-        ("linear_probe", DEPTH, 0),
-        ("mvp", 2 * DEPTH - 1, DEPTH),
-        ("one_prompt", DEPTH, DEPTH),
-    ],
+    [("linear_probe", DEPTH, 0), ("mvp", 2 * DEPTH - 1, DEPTH), ("one_prompt", DEPTH, DEPTH)],
 )
 def test_the_frozen_part_is_computed_once_for_each_view(kind: str, first: int, later: int) -> None:
     """Counted on four passes over each sample: two epochs with two updates each."""

@@ -1,7 +1,5 @@
 """From features to scores: head, learned masks, the mask of unseen classes."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """The mixture of heads against published numbers, in double precision, and its fallback."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor

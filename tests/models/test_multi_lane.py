@@ -1,7 +1,5 @@
 """MULTI-LANE as a model: lanes on demand, what moves and what must not, kept logits, state."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

@@ -4,8 +4,6 @@ Left out: the ablations with task keys (``eval_querykey_t2``), token merging (``
 without drop-and-replace (``eval_no_dandr_t2``), which do not exist here.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

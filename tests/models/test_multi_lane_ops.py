@@ -1,7 +1,5 @@
 """The algebra of lanes: fused against literal, what the summary is, and what all of it costs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

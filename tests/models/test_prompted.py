@@ -1,7 +1,5 @@
 """The prompted model: cached parts, read-outs, and combinations without a meaning."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """A classifier without gradients on the class token."""
 
-from __future__ import annotations
-
 import torch
 
 from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge

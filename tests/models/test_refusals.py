@@ -1,7 +1,5 @@
 """What models refuse: settings that exclude each other, too much memory, a system unsolved."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

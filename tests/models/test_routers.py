@@ -1,7 +1,5 @@
 """Routers: HiDe-Prompt's here, FlyPrompt's published run in strategies/test_flyprompt.py."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

@@ -1,7 +1,5 @@
 """Ensembles of a head and its slow copies against published numbers."""
 
-from __future__ import annotations
-
 from typing import get_args
 
 import pytest

@@ -1,7 +1,5 @@
 """EASE's classifier against published numbers and its formulas."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

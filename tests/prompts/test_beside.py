@@ -1,7 +1,5 @@
 """Rows beside the attention against published numbers, in double precision."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """Prompts mixed from components: attention, growth, orthogonality."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

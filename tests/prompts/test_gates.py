@@ -1,7 +1,5 @@
 """NoRGa's gate against published numbers."""
 
-from __future__ import annotations
-
 from typing import get_args
 
 import pytest

@@ -1,7 +1,5 @@
 """Prompt pools against the published implementations' numbers (tests/golden/prompt_pools.npz)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import Any

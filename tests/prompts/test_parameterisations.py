@@ -1,7 +1,5 @@
 """DePT and PRE against published numbers, and around every pool."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """Prompts that are tokens: of a block, or of the whole sequence."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """VQ-Prompt's parts against published numbers."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

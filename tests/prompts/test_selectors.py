@@ -1,17 +1,11 @@
 """Who gets which prompt: the query, and the nearest keys."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.prompts.selectors import (
-    ClassTokenQuery,
-    NearestKeys,
-    unit_rows,
-)
+from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys, unit_rows
 from tests.toy_vits import tiny_vit
 
 

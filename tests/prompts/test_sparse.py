@@ -1,7 +1,5 @@
 """SMoPE's pool: what its choice of experts depends on."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

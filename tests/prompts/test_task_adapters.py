@@ -1,7 +1,5 @@
 """Adapters of tasks: one set learns, those before it do not change."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

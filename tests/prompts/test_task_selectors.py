@@ -1,7 +1,5 @@
 """Slots for tasks, votes of a batch, penalties on habit: in training and in evaluation."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch
@@ -12,12 +10,7 @@ from torch import Tensor, nn
 from cl_prompts.prompts.components import AttentionWeights
 from cl_prompts.prompts.selectors import NearestKeys, Selection, count_choices
 from cl_prompts.prompts.task_aware import TaskAware, start_task
-from cl_prompts.prompts.task_selectors import (
-    BatchwisePrompt,
-    TaskSlots,
-    copy_slot,
-    slot_rows,
-)
+from cl_prompts.prompts.task_selectors import BatchwisePrompt, TaskSlots, copy_slot, slot_rows
 from tests.prompts.test_selectors import keys, nearest, query
 
 __all__ = ["keys", "query"]  # fixtures

@@ -1,7 +1,5 @@
 """Pools around pools: HiDe-Prompt's slots, and PromptSRC's averages against published numbers."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor, nn

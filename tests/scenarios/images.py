@@ -1,7 +1,5 @@
 """Tiny data sets and Avalanche strategies for the tests of benchmarks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Labels for the tests of scenarios: fixed ones, drawn ones, and how much Python works on them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

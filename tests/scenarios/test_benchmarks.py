@@ -1,8 +1,6 @@
 """Avalanche benchmarks over splits: their builders, given splits, refusals, and Avalanche's own
 strategies training on them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -18,14 +16,7 @@ from cl_prompts.scenarios import (
     benchmark_builder,
     benchmark_from_split,
 )
-from tests.scenarios.images import (
-    KINDS,
-    MULTI,
-    SINGLE,
-    STRATEGIES,
-    make_benchmark,
-    make_strategy,
-)
+from tests.scenarios.images import KINDS, MULTI, SINGLE, STRATEGIES, make_benchmark, make_strategy
 from tests.scenarios.test_registry import halves
 
 torch.set_num_threads(1)

@@ -1,8 +1,6 @@
 """Class-incremental splits, multi-label and single-label: the protocol's invariants, notation, and
 what is refused."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

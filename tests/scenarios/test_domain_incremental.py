@@ -1,7 +1,5 @@
 """Domain-incremental splits: the protocol's invariants, missing classes, and what is refused."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -32,10 +30,7 @@ def cases(draw: st.DrawFn) -> tuple[list[int], list[Any], dict[str, Any]]:
     repeated = draw(st.lists(st.sampled_from(names), min_size=rest, max_size=rest))
     domains = draw(st.permutations([*names, *repeated]))
     order = st.one_of(
-        st.none(),
-        st.just("shuffled"),
-        st.integers(0, 99),
-        st.permutations(list(map(str, names))),
+        st.none(), st.just("shuffled"), st.integers(0, 99), st.permutations(list(map(str, names)))
     )
     given_ = {
         "domain_order": draw(order),

@@ -1,7 +1,5 @@
 """Promises of every split, single-label or multi-label, of this package or of a user."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

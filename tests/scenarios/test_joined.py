@@ -1,7 +1,5 @@
 """Two streams in sequence."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

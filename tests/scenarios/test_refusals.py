@@ -1,7 +1,5 @@
 """What each refusal of a scenario says: bad parameters, labels, splits and names."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,9 +48,7 @@ DOMAINS: list[dict[str, Any]] = [
     {"domain_order": -1},
     {"seed": -1},
 ]
-OF: list[dict[str, Any]] = [
-    {"labels": [[1, 0], [1, 0], [1, 0]]},
-]
+OF: list[dict[str, Any]] = [{"labels": [[1, 0], [1, 0], [1, 0]]}]
 NAMES = [
     "si_blury",
     "no.such.module:f",

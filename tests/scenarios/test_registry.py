@@ -1,7 +1,5 @@
 """The registry of scenarios, and scenarios found by a dotted name."""
 
-from __future__ import annotations
-
 import inspect
 from pathlib import Path
 from typing import Any, get_type_hints

@@ -1,7 +1,5 @@
 """Si-Blurry splits against the golden streams, a generator written out by hand, and invariants."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import replace

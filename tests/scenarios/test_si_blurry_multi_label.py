@@ -1,8 +1,6 @@
 """The multi-label Si-Blurry stream: its definition written out by hand, its invariants, and
 equality with Si-Blurry."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

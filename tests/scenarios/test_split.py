@@ -1,7 +1,5 @@
 """Splits from tasks of one's own, the test set that grows, and what they print."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from cl_prompts.scenarios import MultiLabelSplit, Split

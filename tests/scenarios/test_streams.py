@@ -1,7 +1,5 @@
 """Lazy streams: experiences made once and on demand, their data, their classes, joined tasks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

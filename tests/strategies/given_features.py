@@ -1,7 +1,5 @@
 """Streams of given features: images that say which feature is theirs."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Any
 

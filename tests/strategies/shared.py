@@ -1,7 +1,5 @@
 """Batches, runs and features that several tests of strategies need."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

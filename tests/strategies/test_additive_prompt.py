@@ -1,7 +1,5 @@
 """Additive prompts against the published numbers, as a run uses them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

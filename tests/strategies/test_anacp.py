@@ -1,7 +1,5 @@
 """AnaCP on a stream: published numbers through the strategy, and its settings."""
 
-from __future__ import annotations
-
 import torch
 
 from tests.golden_numbers import Golden

@@ -1,7 +1,5 @@
 """APER: one task of training, then class means of two subspaces."""
 
-from __future__ import annotations
-
 import torch
 from torch.utils.data import DataLoader
 

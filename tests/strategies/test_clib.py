@@ -1,7 +1,5 @@
 """CLIB: training only on a buffer of the most useful samples."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Closed-form methods on streams: weights of classes, kernels, and when a ridge is chosen."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """CODA-Prompt: components that grow task by task."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

@@ -1,7 +1,5 @@
 """DER++: replay that holds the model to what it once said."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

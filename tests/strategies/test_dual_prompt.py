@@ -1,7 +1,5 @@
 """DualPrompt: a shared prefix, and one expert prefix per task."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

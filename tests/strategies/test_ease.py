@@ -1,7 +1,5 @@
 """EASE: a subspace for every task, prototypes in all of them."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader

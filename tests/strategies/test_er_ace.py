@@ -1,7 +1,5 @@
 """ER-ACE: the loss of each half of a batch is over classes of its own."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

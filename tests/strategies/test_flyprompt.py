@@ -1,7 +1,5 @@
 """FlyPrompt against the published run, as a run of ours uses it, and its clock."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """GACL and AIR: the published recursions' weights from a stream."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

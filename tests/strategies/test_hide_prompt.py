@@ -1,7 +1,5 @@
 """HiDe-Prompt against the published numbers, as a run uses it, and what becomes of its prefixes."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Joint training: the union of all experiences at once."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """L2P: prompts at the input, chosen by keys; slots and votes by name."""
 
-from __future__ import annotations
-
 from cl_prompts.prompts.task_selectors import BatchwisePrompt
 from tests.toy_data import experiences
 from tests.toys import fit, make

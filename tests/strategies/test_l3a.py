@@ -1,7 +1,5 @@
 """L3A on streams: published numbers, counts before a task, pseudo-labels of the last one."""
 
-from __future__ import annotations
-
 import torch
 
 from cl_prompts.strategies import L3A

@@ -1,7 +1,5 @@
 """Linear probe: only the head learns."""
 
-from __future__ import annotations
-
 import torch
 
 from tests.toy_data import experiences

@@ -1,7 +1,5 @@
 """MISA against the published numbers, as a run uses it, and its warm-up."""
 
-from __future__ import annotations
-
 import runpy
 from pathlib import Path
 from types import SimpleNamespace

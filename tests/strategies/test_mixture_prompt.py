@@ -1,7 +1,5 @@
 """The mixture on streams: which samples enter which group, and what is said beforehand."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """MULTI-LANE: when lanes open, and that finished ones never move."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """MVP: what its parts are, and its loss in value; golden numbers are in tests/losses."""
 
-from __future__ import annotations
-
 import copy
 
 import pytest

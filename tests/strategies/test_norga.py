@@ -1,7 +1,5 @@
 """NoRGa: gates of HiDe-Prompt's prefixes; their formula is tested in prompts/test_gates.py."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Rainbow Memory: a class-balanced buffer and rehearsals on it."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

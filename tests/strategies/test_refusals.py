@@ -1,7 +1,5 @@
 """Settings of methods that mean nothing, alone or together."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Any

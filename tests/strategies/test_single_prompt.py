@@ -1,7 +1,5 @@
 """SinglePrompt against the published numbers, as a run uses it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

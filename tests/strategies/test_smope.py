@@ -1,7 +1,5 @@
 """SMoPE against the published numbers, as a run uses it, and the phases of a task."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

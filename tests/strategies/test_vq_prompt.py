@@ -1,7 +1,5 @@
 """VQ-Prompt against the published numbers, as a run uses it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

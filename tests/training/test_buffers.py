@@ -1,8 +1,6 @@
 """Memories: the published contents, and the properties that make a reservoir and a class-balanced
 memory."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

@@ -1,7 +1,5 @@
 """EWC++: Fisher, anchor and penalty on a model small enough to check by hand."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor, nn

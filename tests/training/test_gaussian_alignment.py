@@ -1,7 +1,5 @@
 """Head alignment: draws, training, and the published head after it."""
 
-from __future__ import annotations
-
 from typing import Any, get_args
 
 import pytest

@@ -1,7 +1,5 @@
 """Schedules, and CLIB's adaptive rate: phases, the test, and which way the pair moves."""
 
-from __future__ import annotations
-
 import random
 
 import pytest

@@ -1,7 +1,5 @@
 """SLCA's and SLCA++'s alignment against published numbers, in double precision."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F

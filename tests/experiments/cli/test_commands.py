@@ -1,7 +1,5 @@
 """Commands: what they print and write."""
 
-from __future__ import annotations
-
 import csv
 import errno
 import io

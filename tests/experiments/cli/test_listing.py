@@ -1,7 +1,5 @@
 """Lists of names, and of settings with their descriptions."""
 
-from __future__ import annotations
-
 import pytest
 
 from cl_prompts.datasets.registry import DATASETS

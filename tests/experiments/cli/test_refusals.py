@@ -1,7 +1,5 @@
 """Mistakes of users, and the error of each: ``refusals.txt``."""
 
-from __future__ import annotations
-
 import shlex
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Signals ask for an end while a run trains; a second Ctrl-C acts at once."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Charts are valid, hold their numbers, and are rendered offline."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from typing import Any

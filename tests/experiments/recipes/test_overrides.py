@@ -1,7 +1,5 @@
 """Overrides of the command line are set in the right section, or refused."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Recipe files of the package and of users."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

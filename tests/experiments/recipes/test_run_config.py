@@ -1,7 +1,5 @@
 """Recipes resolved into runs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

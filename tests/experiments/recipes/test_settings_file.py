@@ -1,7 +1,5 @@
 """The generated list of all names and settings."""
 
-from __future__ import annotations
-
 from settings_file import FILE, content
 
 

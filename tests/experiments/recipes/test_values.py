@@ -1,7 +1,5 @@
 """Values in YAML and on the command line."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The page: self-contained, complete, and safe against names with markup."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

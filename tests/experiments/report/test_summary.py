@@ -1,7 +1,5 @@
 """The sentence of a report on the best row."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

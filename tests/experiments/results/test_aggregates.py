@@ -1,7 +1,5 @@
 """Bold means, paired tests, and curves over seeds."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import astuple

@@ -1,7 +1,5 @@
 """Runs share a table only where everything that enters their numbers agrees."""
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import asdict
 from pathlib import Path

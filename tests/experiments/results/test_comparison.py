@@ -1,7 +1,5 @@
 """Comparisons: rows, references and numbers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Comparisons as Markdown, LaTeX, CSV and JSON."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

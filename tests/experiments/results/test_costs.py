@@ -1,7 +1,5 @@
 """Scores against cost, over budgets."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Which runs are compared, and the table that compares them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

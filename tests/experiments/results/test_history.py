@@ -1,7 +1,5 @@
 """History of a run as arrays."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Columns of tables: values found in summaries, and their texts."""
 
-from __future__ import annotations
-
 import math
 
 from cl_prompts.experiments.results.metrics import BY_NAME, METRICS, Metric, score

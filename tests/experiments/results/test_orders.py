@@ -1,7 +1,5 @@
 """Ranges over class orders."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

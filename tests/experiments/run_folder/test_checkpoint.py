@@ -1,7 +1,5 @@
 """Checkpoints: what comes back is what was saved, or a refusal."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any
@@ -10,12 +8,7 @@ import pytest
 import torch
 
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.run_folder.checkpoint import (
-    CHECKPOINT_FILE,
-    load,
-    plain,
-    save,
-)
+from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE, load, plain, save
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:

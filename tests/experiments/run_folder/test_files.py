@@ -1,7 +1,5 @@
 """Files are whole or not there, and what cannot be read or written is one sentence."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from contextlib import suppress

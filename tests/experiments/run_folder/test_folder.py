@@ -1,7 +1,5 @@
 """The folder of a run: locked, valid at any time, and resumed to the same files."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os
@@ -99,18 +97,10 @@ def test_metrics_are_those_of_the_checkpoint(unfinished: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        (
-            "config.yaml",
-            b"recipe: [",
-            "config.yaml cannot be used: this is not a run",
-        ),
+        ("config.yaml", b"recipe: [", "config.yaml cannot be used: this is not a run"),
         ("config.yaml", b"\xff\xfe", "config.yaml cannot be read: it is not UTF-8"),
         ("summary.json", b'{"status": "fini', "summary.json is not JSON: restore it"),
-        (
-            "identity.json",
-            b"{}",
-            "cannot be resumed: the results of cl-prompts changed, NUMBERS",
-        ),
+        ("identity.json", b"{}", "cannot be resumed: the results of cl-prompts changed, NUMBERS"),
     ],
 )
 def test_a_damaged_file_is_refused_in_one_sentence(

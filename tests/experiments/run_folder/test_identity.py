@@ -1,7 +1,5 @@
 """The identity of a run: what may not change, and the sentence for each change."""
 
-from __future__ import annotations
-
 import copy
 import json
 from pathlib import Path

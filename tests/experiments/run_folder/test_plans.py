@@ -1,7 +1,5 @@
 """Plans: what was to be run is known after the process has died."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Run folders read back, or refused with a sentence."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

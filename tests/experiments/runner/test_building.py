@@ -1,7 +1,5 @@
 """Runs built from settings: what fits together, what is refused, and what gives a warning."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A finished run that learns on from further images."""
 
-from __future__ import annotations
-
 import shutil
 import signal
 from pathlib import Path

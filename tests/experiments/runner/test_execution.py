@@ -1,7 +1,5 @@
 """Whole runs through the command line: results, resuming, interruption and faults."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Iterator
 from dataclasses import replace
@@ -78,10 +76,7 @@ def test_numbers_of_a_run_agree(mvp_run: Path) -> None:
 
 
 def test_what_was_finished_before_an_interruption_is_reported(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    pages: None,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], pages: None
 ) -> None:
     original = TaskLoop.train
 

@@ -1,7 +1,5 @@
 """The model of a finished run predicts as the run did."""
 
-from __future__ import annotations
-
 import random
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Class orders as seeds of runs, and the check that scores do not depend on the order."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

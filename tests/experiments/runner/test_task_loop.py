@@ -1,7 +1,5 @@
 """Training of one run, task after task, with checkpoints when they are due."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from contextlib import AbstractContextManager

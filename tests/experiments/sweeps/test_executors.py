@@ -1,7 +1,5 @@
 """Executors: jobs, dead workers, and equal numbers everywhere."""
 
-from __future__ import annotations
-
 import io
 import multiprocessing
 import os
@@ -215,10 +213,7 @@ def made(out: Path) -> list[Path]:
 
 @pytest.mark.slow
 def test_a_killed_process_changes_no_number(
-    tmp_path: Path,
-    fates: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, fates: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of two processes is killed in the middle of a run, and the runs of both continue."""
     # Forks have imported everything; test_shards_come_to_the_same_model starts a new process.

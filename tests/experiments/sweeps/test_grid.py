@@ -1,7 +1,5 @@
 """Grids of a sweep, and labels of runs."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from cl_prompts.experiments.recipes.run_config import labels_of_runs, plan

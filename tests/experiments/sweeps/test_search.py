@@ -1,7 +1,5 @@
 """Searches choose on streams that are not reported, and continue after a stop."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json
@@ -208,11 +206,7 @@ def test_a_failed_trial_does_not_stop_others(
     ],
 )
 def test_misleading_searches_are_refused_before_any_trial(
-    seeds: tuple[int, ...],
-    texts: list[str],
-    says: str,
-    tmp_path: Path,
-    swept: type[PretendedSweep],
+    seeds: tuple[int, ...], texts: list[str], says: str, tmp_path: Path, swept: type[PretendedSweep]
 ) -> None:
     with pytest.raises(InputError) as told:
         made(tmp_path, SearchOptions(seeds=seeds), texts)

@@ -1,7 +1,5 @@
 """Search spaces from ranges and lists."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

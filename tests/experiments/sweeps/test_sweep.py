@@ -1,7 +1,5 @@
 """Sweeps find finished runs and execute the others."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -89,8 +87,5 @@ def test_finished_runs_come_first_newest_first(tmp_path: Path) -> None:
     failed = folder("1-c", "failed")
     begun = folder("2-a", "running", seed=2)
     (folder("1-d", "finished") / "identity.json").write_text("{")  # no run of these settings
-    assert earlier_runs(tmp_path) == {
-        '{"seed": 1}': [best, first, failed],
-        '{"seed": 2}': [begun],
-    }
+    assert earlier_runs(tmp_path) == {'{"seed": 1}': [best, first, failed], '{"seed": 2}': [begun]}
     assert earlier_runs(tmp_path / "nowhere") == {}

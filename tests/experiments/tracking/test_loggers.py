@@ -1,7 +1,5 @@
 """Loggers: what TensorBoard reads back, one's own beside it, and online ones."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,7 +1,5 @@
 """What is shown of runs under way."""
 
-from __future__ import annotations
-
 import io
 
 import pytest

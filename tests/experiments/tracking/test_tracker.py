@@ -1,7 +1,5 @@
 """TensorBoard of a run agrees with its metrics.csv."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

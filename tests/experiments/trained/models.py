@@ -1,7 +1,5 @@
 """Small models for tests: closed forms on images in memory."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

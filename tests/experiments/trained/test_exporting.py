@@ -1,7 +1,5 @@
 """Models as files that need no cl-prompts."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys
@@ -89,11 +87,7 @@ def test_what_has_no_such_file_is_refused(trained: Model, tmp_path: Path) -> Non
     ],
 )
 def test_scores_of_a_file_are_those_of_predict(
-    form: exporting.Form,
-    kind: str,
-    family: str,
-    trained: Model,
-    tmp_path: Path,
+    form: exporting.Form, kind: str, family: str, trained: Model, tmp_path: Path
 ) -> None:
     if form == "onnx":
         pytest.importorskip("onnxruntime")

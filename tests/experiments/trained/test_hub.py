@@ -1,7 +1,5 @@
 """A model pushed to the hub and loaded again is unchanged (local server)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Models of a user's images, trained and changed by commands."""
 
-from __future__ import annotations
-
 import csv
 import io
 from pathlib import Path

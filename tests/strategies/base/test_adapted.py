@@ -1,7 +1,5 @@
 """What APER and EASE share: boundaries, dropout by seed, no replay."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

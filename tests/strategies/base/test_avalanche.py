@@ -1,7 +1,5 @@
 """Avalanche's conventions and ours: arguments, loaders, optimizers, test sets."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Experiences: their labels, checked before training, and tasks cut into mini-experiences."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Images and numbers with which a run must not continue stop it, with their positions."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

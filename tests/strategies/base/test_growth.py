@@ -1,7 +1,5 @@
 """Growth of one strategy: its plugins, its optimizer, and what it refuses."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """The head as a value: for every method with one, and what its input makes of training."""
 
-from __future__ import annotations
-
 from itertools import cycle
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Fine-tuning and the replay and regularisation baselines: rates, buffers, labels."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

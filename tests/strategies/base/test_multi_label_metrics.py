@@ -1,7 +1,5 @@
 """Multi-label metrics in Avalanche's evaluator, with an ordinary strategy."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from avalanche.training import Naive

@@ -1,8 +1,6 @@
 """The online protocol: samples that are offered, task ends, rates, gradients, and the classes that
 compete."""
 
-from __future__ import annotations
-
 from itertools import groupby
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Plugins as options: their events, in which order, and whose settings they have."""
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What prompt strategies share: the class mask of the loss, the pull, starts of tasks, rates."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Forms of prompts: through an encoder, or with an update of tokens."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Any
 

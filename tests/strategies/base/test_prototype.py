@@ -1,7 +1,5 @@
 """The strategies without gradients: each sample enters the statistics once."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What strategies and their plugins refuse, each with its sentence."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """Replay: references to past samples, and batches of them."""
 
-from __future__ import annotations
-
 import gc
 from typing import Any
 from weakref import ref

@@ -1,7 +1,5 @@
 """State: registered by name, and that of any plugin, in a strategy's state."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

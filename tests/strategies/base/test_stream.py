@@ -1,7 +1,5 @@
 """The stream as a strategy sees it: batches in order, each in several views."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

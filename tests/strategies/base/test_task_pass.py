@@ -1,7 +1,5 @@
 """A further pass over the images of a task, and the classifiers that learn from it."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from avalanche.benchmarks import split_online_stream

@@ -1,7 +1,5 @@
 """Anytime points and task ends, on our strategies and on ordinary ones."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Evaluation on the classes seen so far, with what no longer changes cached."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

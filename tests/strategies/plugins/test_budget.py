@@ -1,7 +1,5 @@
 """A budget of training compute: schedules, counted cost, and what evaluations see."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,20 +51,16 @@ def schedule(relative_cost: float, batches: int) -> list[int]:
 
 @pytest.mark.parametrize("cost", [1, 2, 3, 6])
 def test_a_method_of_integer_cost_trains_every_so_many_batches(cost: int) -> None:
-    assert schedule(cost, 1000) == list(range(0, 1000, cost))
+    assert schedule(cost, 120) == list(range(0, 120, cost))
 
 
 def test_a_fractional_cost_trains_its_share() -> None:
-    assert schedule(2.5, 1000) == [batch for batch in range(1000) if batch % 5 in (0, 3)]
-    assert len(schedule(4 / 3, 1000)) == 750
+    assert schedule(2.5, 120) == [batch for batch in range(120) if batch % 5 in (0, 3)]
+    assert len(schedule(4 / 3, 120)) == 90
 
 
 def budgeted(
-    kind: str,
-    passes: float,
-    scenario: str = "si_blurry",
-    every: int | None = 16,
-    **changes: Any,
+    kind: str, passes: float, scenario: str = "si_blurry", every: int | None = 16, **changes: Any
 ) -> Any:
     """A strategy of the table with a budget, and an evaluation beside it."""
     anytime = AnytimeEvaluation(Blobs(24, seed=2), n_classes=6, every=every)
@@ -76,7 +70,7 @@ def budgeted(
 
 
 @pytest.mark.parametrize("passes", [0.4, 1.0, 5.0])
-@pytest.mark.parametrize("kind", ["mvp", "l2p", "er", "linear_probe", "recommended"])
+@pytest.mark.parametrize("kind", ["mvp", "er", "recommended"])
 def test_training_never_costs_more_than_the_budget_and_one_update(kind: str, passes: float) -> None:
     strategy = fit(budgeted(kind, passes), experiences("si_blurry"))
     budget, cost = strategy.budget, strategy.loop.cost
@@ -146,7 +140,7 @@ def test_images_that_a_plugin_replays_do_not_arrive() -> None:
 @pytest.mark.parametrize("kind", ["mvp", "recommended", "clib"])
 def test_a_run_with_a_budget_resumes_exactly(kind: str) -> None:
     whole = fit(budgeted(kind, 0.8), experiences("si_blurry"))
-    for batches in (1, 2, 5, 8):
+    for batches in (2, 5):
         stream = experiences("si_blurry")
         state = stopped_after(budgeted(kind, 0.8), stream, batches)
         second = budgeted(kind, 0.8)
@@ -163,7 +157,7 @@ def test_the_cost_of_training_is_what_a_counter_sees(kind: str) -> None:
     """What is counted once for each kind of update is what all operations of a run come to."""
     strategy = make(kind, "class_incremental", train_mb_size=6)
     strategy.loop.cost.active = True
-    stream = experiences("class_incremental", train=36)[:2]
+    stream = experiences("class_incremental", train=24)[:2]
     with MACCounter() as counter:
         fit(strategy, stream)
     assert strategy.loop.cost.macs == pytest.approx(counter.macs, rel=0.01)

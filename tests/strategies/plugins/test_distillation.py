@@ -1,7 +1,5 @@
 """Distillation: what a method holds on to, and at what cost."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """The penalty of EWC++: what it holds on to, when, and which gradients its Fisher sees."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """When heads are aligned, with what, and that nothing else moves."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

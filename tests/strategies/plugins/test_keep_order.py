@@ -1,7 +1,5 @@
 """KeepOrder refuses to shuffle a blurry stream."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """When checkpoints of prompts are taken, and who uses their average."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Routers in place of keys."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Self-regulation: what is compared, what it costs, and the published loss."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Slow heads: averages that decide in evaluation, and train nothing."""
 
-from __future__ import annotations
-
 import torch
 
 from cl_prompts.strategies import SlowHeads

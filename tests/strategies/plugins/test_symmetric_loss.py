@@ -1,7 +1,5 @@
 """Symmetric cross-entropy among the classes that compete."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 import torch.nn.functional as F
