@@ -112,10 +112,10 @@ class Service:
         network: Any = learner.base.network
         encode = network.features if learner.refusal is None else network
 
-        def encoded(images: Tensor) -> Tensor:
+        def features(images: Tensor) -> Tensor:
             return encode(images.to(network.seen.device)).float().cpu()
 
-        self.passes = Passes(encoded)
+        self.passes = Passes(features)
         self._times: dict[str, deque[float]] = {
             name: deque(maxlen=_RECENT) for name in ("predict", "learn")
         }
@@ -262,9 +262,12 @@ class Service:
     async def _encoded(self, file: Any) -> Stored:
         if not isinstance(file, UploadFile):
             raise Refused(422, "the field image is not a file")
-        content = await file.read()
-        sha256, image = await run_in_threadpool(prepared, content, self.learner.base.card)
-        return Stored(sha256, await asyncio.wrap_future(self.passes.submit(image)), content)
+        return await run_in_threadpool(self.encoded, await file.read())
+
+    def encoded(self, content: bytes) -> Stored:
+        """Return an encoded image with its features; the caller waits for its forward pass."""
+        sha256, image = prepared(content, self.learner.base.card)
+        return Stored(sha256, self.passes.submit(image).result(), content)
 
 
 def description(calls: tuple[Call, ...]) -> dict[str, Any]:

@@ -22,9 +22,9 @@ from starlette.responses import JSONResponse, Response
 
 from cl_prompts.errors import InputError
 from cl_prompts.serving.app import CALLS, Call, Service
-from cl_prompts.serving.journal import Event, Stored
+from cl_prompts.serving.journal import Event
 from cl_prompts.serving.snapshot import Refused
-from cl_prompts.serving.uploads import MOST_BYTES, prepared
+from cl_prompts.serving.uploads import MOST_BYTES
 
 _KEY = "LABEL_STUDIO_API_KEY"
 _TIMEOUT = 10  # seconds
@@ -201,7 +201,8 @@ class LabelStudio(Service):
         for task in given.tasks:
             made = {"label": None, "probability": 0.0, "version": self.learner.snapshot.version}
             try:
-                made = self.learner.predicted(self._image(task, field), f"label-studio t{task.id}")
+                image = self.encoded(self.remote.image(task.data.get(field)))
+                made = self.learner.predicted(image, f"label-studio t{task.id}")
             except Refused as error:
                 print(f"Label Studio, task {task.id}: {error}", flush=True)
                 if error.status == 502:
@@ -210,11 +211,6 @@ class LabelStudio(Service):
             about = {"score": made["probability"], "model_version": str(made["version"])}
             results.append({"result": found if made["label"] in choices else [], **about})
         return results
-
-    def _image(self, task: _Task, field: str) -> Stored:
-        content = self.remote.image(task.data.get(field))
-        sha256, image = prepared(content, self.learner.base.card)
-        return Stored(sha256, self.passes.submit(image).result(), content)
 
     # -------------------------------------------------------------------------------- annotations
 
@@ -249,7 +245,8 @@ class LabelStudio(Service):
             self._undo(name)
         elif not live:
             key = f"label-studio {name} t{task.id} p{task.project} {self.learner.journal.last}"
-            self.learner.learn(self._image(task, field), labels[0], key).result()
+            image = self.encoded(self.remote.image(task.data.get(field)))
+            self.learner.learn(image, labels[0], key).result()
         elif live[0].label != labels[0]:
             self.learner.relabel(live[0].seq or 0, labels[0]).result()
 
