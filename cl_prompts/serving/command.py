@@ -50,6 +50,6 @@ def serve(learner: Learner, host: str, port: int, token: str | None) -> None:
         print(f"open http://{host}:{listening.getsockname()[1]}; Ctrl-C ends", flush=True)
         app = Service(learner, token).app
         config = uvicorn.Config(
-            app, log_level="warning", server_header=False, timeout_graceful_shutdown=5
+            app, log_level="warning", server_header=False, timeout_graceful_shutdown=30
         )
         uvicorn.Server(config).run(sockets=[listening])
