@@ -129,7 +129,7 @@ def measure(model: Model, folder: Path, n: int) -> list[tuple[str, str]]:
         rows.append(("one label", solved))
         one = ratio(predict, bare, 2 * n)
         rows.append(("predict, one client", f"{one:.2f} of decoding and a bare pass"))
-        many = 1 / ratio(crowd, batched, 9)
+        many = 1 / ratio(crowd, batched, 5)
         rows.append(("predict, 8 clients", f"throughput {many:.2f} of the batched pass"))
     learner.close()
     return rows

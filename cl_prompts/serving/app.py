@@ -220,18 +220,18 @@ class Service:
 
     def _accuracy(self) -> dict[str, Any]:
         """Prequential accuracy of the images that are not undone."""
-        events = self.learner.journal.learned()
-        hits = [event.predicted == event.label for event in events]
-        by_class: dict[str, list[bool]] = {}
-        for event, hit in zip(events, hits, strict=True):
-            by_class.setdefault(event.label, []).append(hit)
+        scored = self.learner.journal.scored()
+        hits = [hit for _, hit in scored]
+        by_class: dict[str, list[int]] = {}
+        for label, hit in scored:
+            by_class.setdefault(label, []).append(hit)
         ends = range(max(1, len(hits) // 100), len(hits) + 1, max(1, len(hits) // 100))
-        again = [one.label == two.label for one, two in pairwise(events)]
+        again = [one == two for (one, _), (two, _) in pairwise(scored)]
         return {
             "images": len(hits),
             "all": _mean(hits),
             "last_500": _mean(hits[-_RECENT:]),
-            "last_label": _mean([False, *again][: len(hits)]),
+            "last_label": _mean([0, *again][: len(hits)]),
             "per_class": {
                 label: {"images": len(own), "accuracy": _mean(own)}
                 for label, own in by_class.items()
@@ -300,5 +300,5 @@ def _of_fields(error: ValidationError) -> Refused:
     return Refused(422, ": ".join([*map(str, first["loc"]), first["msg"]]))
 
 
-def _mean(hits: list[bool]) -> float | None:
+def _mean(hits: list[int]) -> float | None:
     return sum(hits) / len(hits) if hits else None

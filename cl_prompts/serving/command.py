@@ -61,6 +61,6 @@ def serve(
             print(f"predictions only: {learner.refusal}")
         print(f"open http://{host}:{listening.getsockname()[1]}; Ctrl-C ends", flush=True)
         config = uvicorn.Config(
-            service.app, log_level="warning", server_header=False, timeout_graceful_shutdown=5
+            service.app, log_level="warning", server_header=False, timeout_graceful_shutdown=30
         )
         uvicorn.Server(config).run(sockets=[listening])

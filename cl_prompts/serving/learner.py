@@ -155,6 +155,7 @@ class Learner:
         if self.refusal is not None:
             raise Refused(409, self.refusal)
         future: Future[Answer] = Future()
+        future.set_running_or_notify_cancel()  # a client that leaves cannot cancel it
         self._jobs.put((change, future))
         return future
 

@@ -59,6 +59,7 @@ class Passes:
     def submit(self, image: Tensor) -> Future[Tensor]:
         """Encode one image (3, size, size), as soon as the worker is free."""
         future: Future[Tensor] = Future()
+        future.set_running_or_notify_cancel()  # a client that leaves cannot cancel it
         self._queue.put((image, future))
         return future
 

@@ -315,6 +315,7 @@ def test_requests_that_wait_share_a_pass(tmp_path: Path) -> None:
     image = blank("slda").network.backbone.mean.new_zeros(3, 2, 2)
     first = passes.submit(image)
     began.wait()
+    assert not first.cancel()  # its client leaves
     rest = [passes.submit(image + number) for number in range(16)]
     go.set()
     assert [float(future.result()[0]) for future in rest] == list(range(16))

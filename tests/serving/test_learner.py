@@ -237,6 +237,16 @@ def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     again.learner.close()
 
 
+def test_a_label_reads_no_other_events(session: Session) -> None:
+    query = "EXPLAIN QUERY PLAN SELECT * FROM learned WHERE sha256 = ''"
+    assert "USING INDEX of_image" in session.learner.journal._rows(query)[0][3]
+
+
+def test_a_client_that_leaves_stops_nothing(session: Session) -> None:
+    assert not session.learner.learn(session.image(0), "ape").cancel()
+    assert session.learn(1)["event"] == 2
+
+
 def test_one_server_has_a_folder(tmp_path: Path) -> None:
     session = Session(tmp_path)
     with pytest.raises(InputError, match="another server uses"):
