@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,3 +136,25 @@ def vit() -> FrozenViT:
     from tests.toy_vits import tiny_vit
 
     return tiny_vit()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, which is empty."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., None]:
+    """Assert that ``cl-prompts`` refuses some words in one sentence, which holds given ones."""
+    from cl_prompts.experiments.cli import main
+
+    def check(says: str, *words: str) -> None:
+        capsys.readouterr()
+        assert main([*words]) == 2
+        said = capsys.readouterr().err
+        assert says in said
+        assert said.count("\n") == 1
+
+    return check

@@ -3,25 +3,21 @@
 import doctest
 import inspect
 import linecache
-import pkgutil
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
+from structure import PACKAGE, dotted, python_files
 
-import cl_prompts
-
-MODULES = sorted(
-    module.name for module in pkgutil.walk_packages(cl_prompts.__path__, "cl_prompts.")
-)
+MODULES = {dotted(file): file for file in python_files(PACKAGE)}
+WITH_EXAMPLES = [name for name, file in MODULES.items() if ">>>" in file.read_text()]
 INSIDE = ("cl_prompts.experiments", "cl_prompts.serving")
 OUTSIDE = [name for name in MODULES if not name.startswith(INSIDE)]
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_the_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_the_examples_run(name: str, here: Path) -> None:
     torch.manual_seed(0)
     # Before each docstring it looks whether any file has changed whose lines are kept.
     linecache.clearcache()

@@ -30,8 +30,7 @@ def on_few_images() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
-def test_python_examples_run(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_python_examples_run(number: int, here: Path) -> None:
     exec(compile(BLOCKS[number], f"example {number + 1}", "exec"), {"__name__": "__main__"})
 
 

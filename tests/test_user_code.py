@@ -39,15 +39,14 @@ def test_objects_are_named_by_module_and_name() -> None:
 
 
 def test_user_code_is_found_in_the_current_folder_and_known_by_its_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "own_top.py").write_text("found = 2")
-    monkeypatch.chdir(tmp_path)
+    (here / "own_top.py").write_text("found = 2")
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     assert load_object("strategy", "own_top:found") == 2
     before = code_hash("own_top:found")
     assert before == code_hash("own_top:found")
-    (tmp_path / "own_top.py").write_text("found = 3")
+    (here / "own_top.py").write_text("found = 3")
     assert code_hash("own_top:found") != before
     del sys.modules["own_top"]
 

@@ -116,8 +116,7 @@ class Evil:
         return os.system, ("touch executed",)
 
 
-def test_refusals(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_refusals(checkpoint: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = load_file(checkpoint)
     save_file(
         {**{k: v for k, v in state.items() if k != "norm.bias"}, "odd": torch.zeros(1)},

@@ -25,17 +25,14 @@ def test_few_data_sets_have_options_of_their_own() -> None:
     }
 
 
-def test_missing_cifar_says_how_to_fetch_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_cifar_says_how_to_fetch_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CL_PROMPTS_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
     assert refusal(lambda: load("cifar100")) == (
-        f"data set 'cifar100' was not found: {tmp_path}/data/cifar-100-python should"
+        f"data set 'cifar100' was not found: {here}/data/cifar-100-python should"
         " have the files train, test and meta of the Python version. Download it from"
         " https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz, or set dataset.download=true"
     )
-    assert not (tmp_path / "data").exists()
+    assert not (here / "data").exists()
 
 
 def test_a_failing_download_says_what_to_do_by_hand(

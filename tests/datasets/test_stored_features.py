@@ -1,6 +1,7 @@
 """Stored features: pieces, their labels, and runs that learn from them."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from safetensors.torch import save_file
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import build_run
 from cl_prompts.experiments.runner.run import Run
@@ -88,12 +88,9 @@ def test_a_run_on_stored_features_is_the_run_on_images(tmp_path: Path) -> None:
         (["run", "digits", "strategy=ncm", "ncm.augmented_views=true"], "without augmented_views"),
     ],
 )
-def test_what_needs_images(
-    command: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_needs_images(command: list[str], sentence: str, tmp_path: Path, refused: Any) -> None:
     root = write_features(tmp_path)
-    assert main([*command, "dataset=features", f"dataset.root={root}"]) == 2
-    assert sentence in capsys.readouterr().err
+    refused(sentence, *command, "dataset=features", f"dataset.root={root}")
 
 
 def test_labels_are_class_ids(tmp_path: Path) -> None:

@@ -103,13 +103,12 @@ def forget() -> None:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def here(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current folder, with code of one's own and warmed-up prompts."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(str(here))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     write_inputs()
-    yield tmp_path
+    yield here
     forget()
 
 
@@ -136,6 +135,7 @@ def test_a_change_between_seeds_divides_rows_and_one_before_a_resume_is_refused(
     edits: dict[str, Callable[[], None]],
     here: Path,
     capsys: pytest.CaptureFixture[str],
+    refused: Callable[..., None],
 ) -> None:
     first = made(*settings, "seed=1")
     unfinished_copy(first, Path("unfinished"))
@@ -145,9 +145,6 @@ def test_a_change_between_seeds_divides_rows_and_one_before_a_resume_is_refused(
         write_inputs()
         edit()
         forget()
-        assert main(["run", "--resume", "unfinished", "--trust-code", "--quiet"]) == 2
-        said = capsys.readouterr().err
-        assert says in said
-        assert said.count("\n") == 1
+        refused(says, "run", "--resume", "unfinished", "--trust-code", "--quiet")
         made(*settings, f"seed={seed}")
     assert rows_of_comparison(capsys) == [*[1] * len(edits), 2]

@@ -18,9 +18,8 @@ PAGE = (ROOT / "docs" / "guides" / "learning_on.md").read_text()
 
 
 def test_the_commands_of_the_page_do_what_it_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     block = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)[0]  # what follows names no folder
     said = []
     for line in block.splitlines():
@@ -44,9 +43,8 @@ def test_the_commands_of_the_page_do_what_it_says(
 
 
 def test_a_new_class_is_learned_from_few_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     runpy.run_path(str(ROOT / "examples" / "digit_folders.py"), run_name="__main__")
     assert main(["train", "digits/first", "--quiet"]) == 0
     monkeypatch.syspath_prepend(ROOT / "examples")

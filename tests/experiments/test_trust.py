@@ -43,13 +43,12 @@ def in_plugins(config: dict[str, Any], name: str) -> None:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def here(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current folder, with a module that writes files and an image."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    (tmp_path / "evil.py").write_text(EVIL)
-    photo(tmp_path / "a.png", 1)
-    yield tmp_path
+    monkeypatch.syspath_prepend(str(here))
+    (here / "evil.py").write_text(EVIL)
+    photo(here / "a.png", 1)
+    yield here
     sys.modules.pop("evil", None)
 
 
@@ -95,23 +94,16 @@ def begin_again() -> None:
 
 @pytest.mark.parametrize("change", [in_dataset, in_plugins], ids=lambda change: change.__name__)
 def test_code_is_not_imported_before_it_is_trusted(
-    change: Callable[[dict[str, Any], str], None],
-    here: Path,
-    mvp_run: Path,
-    capsys: pytest.CaptureFixture[str],
+    change: Callable[[dict[str, Any], str], None], here: Path, mvp_run: Path, refused: Any
 ) -> None:
     changed(mvp_run, change, "evil:call")
     begin_again()
     command = ["run", "--resume", "run", "--quiet"]
-    assert main(command) == 2
-    said = capsys.readouterr().err
     words = "it names code and would import evil:call: if you trust that code, add"
-    assert f"config.yaml cannot be used: {words}" in said
-    assert said.count("\n") == 1
+    refused(f"config.yaml cannot be used: {words}", *command)
     assert not (here / "imported").exists()
     # Trusted code is imported, and called only if it declares itself as what it is named for.
-    assert main([*command, "--trust-code"]) == 2
-    assert "evil:call" in capsys.readouterr().err
+    refused("evil:call", *command, "--trust-code")
     assert (here / "imported").exists()
     assert not (here / "called").exists()
 
@@ -175,21 +167,18 @@ def test_reports_and_comparisons_import_nothing(here: Path, mvp_run: Path) -> No
     assert not (here / "imported").exists()
 
 
-def test_a_plan_is_trusted_no_more_than_a_run(
-    here: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_plan_is_trusted_no_more_than_a_run(here: Path, mvp_run: Path, refused: Any) -> None:
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     in_dataset(vars(settings), "evil:call")
     write_plan(here, [PlannedRun(here / "new", settings)])
-    assert main(["run", "--resume", ".", "--quiet"]) == 2
-    assert ".json cannot be used: it names code and would" in capsys.readouterr().err
+    resume = ["run", "--resume", ".", "--quiet"]
+    refused(".json cannot be used: it names code and would", *resume)
     # A plan without code, of a run folder that names some.
     changed(mvp_run, in_dataset, "evil:call")
     begin_again()
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     write_plan(here, [PlannedRun(here / "run", settings)])
-    assert main(["run", "--resume", ".", "--trust-code", "--quiet"]) == 2
-    assert "config.yaml cannot be used: it names code and would" in capsys.readouterr().err
+    refused("config.yaml cannot be used: it names code and would", *resume, "--trust-code")
     assert not (here / "imported").exists()
 
 
@@ -198,7 +187,7 @@ def with_weights_of_the_hub(config: dict[str, Any], name: str) -> None:
 
 
 def test_a_run_folder_fetches_nothing(
-    here: Path, mvp_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    here: Path, mvp_run: Path, refused: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def asked(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("the network was asked")
@@ -216,15 +205,14 @@ def test_a_run_folder_fetches_nothing(
     for command in ("learn run more", "predict run a.png", "run --resume run"):
         if "--resume" in command:
             begin_again()
-        assert main([*command.split(), "--quiet"]) == 2
+        says = f"https://huggingface.co/{hub}, run: hf download {hub} model.safetensors"
+        refused(says, *command.split(), "--quiet")
         card.write_text(json.dumps(entries))
-        said = capsys.readouterr().err
-        assert f"https://huggingface.co/{hub}, run: hf download {hub} model.safetensors" in said
     (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
     settings.backbone.update(name=name, weights="timm")
     write_plan(here, [PlannedRun(here / "new", settings)])
-    assert main(["run", "--resume", ".", "--quiet"]) == 2
-    assert ".json cannot be used: the weights of backbone" in capsys.readouterr().err
+    says = ".json cannot be used: the weights of backbone"
+    refused(says, "run", "--resume", ".", "--quiet")
 
 
 @pytest.mark.parametrize(
@@ -238,22 +226,17 @@ def test_a_run_folder_fetches_nothing(
         "training: {plugins: ['evil:call']}",
     ],
 )
-def test_code_in_the_file_of_a_recipe_needs_trust(
-    text: str, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_code_in_the_file_of_a_recipe_needs_trust(text: str, here: Path, refused: Any) -> None:
     Path("theirs.yaml").write_text(f"extends: digits\n{text}\n")
+    says = "recipe theirs.yaml cannot be used: it names code and would import evil:call"
     for command in ("run", "validate", "sweep"):
         # A part of a typed name is not typed.
         typed = ["strategy=ncm", "seed=1", "dataset.root=more.evil:caller"]
-        assert main([command, "theirs.yaml", *typed]) == 2
-        said = capsys.readouterr().err
-        assert "recipe theirs.yaml cannot be used: it names code and would import evil:call" in said
+        refused(says, command, "theirs.yaml", *typed)
     assert not (here / "imported").exists()
 
 
-def test_code_named_on_the_command_line_is_imported(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["validate", "digits", "dataset=evil:call", "seed=1"]) == 2
-    assert "'evil:call' is not declared as a " in capsys.readouterr().err
+def test_code_named_on_the_command_line_is_imported(here: Path, refused: Any) -> None:
+    typed = ["validate", "digits", "dataset=evil:call", "seed=1"]
+    refused("'evil:call' is not declared as a ", *typed)
     assert (here / "imported").exists()

@@ -6,6 +6,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,12 +20,9 @@ from tests.experiments.own_photos import photos
 OWN = "tests.experiments.own_parts"
 
 
-def test_latest_is_the_newest_finished_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_latest_is_the_newest_finished_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     days = {1: "2026-01-02", 2: "2026-01-03", 3: "2026-01-01", 4: "2026-01-04"}
-    runs = {seed: fake_run(tmp_path / "runs", seed=seed) for seed in days}
+    runs = {seed: fake_run(here / "runs", seed=seed) for seed in days}
     for seed, folder in runs.items():
         environment = {"time": f"{days[seed]} 10:00:00 +0000"}
         (folder / "environment.json").write_text(json.dumps(environment))
@@ -34,14 +32,11 @@ def test_latest_is_the_newest_finished_run(
     lines = capsys.readouterr().out.splitlines()[1:]
     assert [line.split()[2] for line in lines] == ["3", "1", "2", "4"]
     assert [" ".join(line.split()[3:5]) for line in lines[2:]] == ["A_AUC 66.4", "failed 10"]
-    wanted = Path("runs", runs[2].relative_to(tmp_path / "runs"))
+    wanted = Path("runs", runs[2].relative_to(here / "runs"))
     assert parsed(COMMANDS, ["report", "latest"])[1]["runs"] == [wanted]
 
 
-def test_latest_is_the_newest_model_and_of_several_strategies_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_latest_is_the_newest_model_and_of_several_strategies_the_first(here: Path) -> None:
     home = Path("runs", "digits")
     first, second, single = (
         fake_run(Path("runs"), strategy, recipe=recipe)
@@ -49,7 +44,7 @@ def test_latest_is_the_newest_model_and_of_several_strategies_the_first(
     )
     planned = [{"folder": str(folder.relative_to(home))} for folder in (first, second)]
     (home / "plan-1.json").write_text(json.dumps({"runs": planned}))
-    (tmp_path / "models" / "zoo").mkdir(parents=True)
+    (here / "models" / "zoo").mkdir(parents=True)
     for number, (written, wanted) in enumerate(
         [(second / "model", first), (single / "model", single), (Path("models/zoo"),) * 2], 1
     ):
@@ -95,22 +90,20 @@ def test_a_wrong_path_is_bad_input_and_a_full_disk_a_fault(
 
 @pytest.mark.slow
 def test_from_a_folder_to_labels(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str], refused: Any
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    photos(tmp_path / "My photos", {"cat": 30, "dog": 30, "owl": 20})
+    photos(here / "My photos", {"cat": 30, "dog": 30, "owl": 20})
     assert main(["init", "My photos"]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0] == "3 classes, 64 training and 16 test images"
     assert "wrote My_photos.yaml; next: cl-prompts run My_photos.yaml" in told
-    assert main(["init", "My photos"]) == 2
-    assert "My_photos.yaml exists already" in capsys.readouterr().err
+    refused("My_photos.yaml exists already", "init", "My photos")
     assert main(["init", "My photos", "--force", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
     assert main(["run", "My_photos.yaml", "strategy=ncm", "seed=1", "--quiet"]) == 0
     assert main(["ls", "runs", "photos"]) == 0
     assert "My_photos  ncm     1     A_AUC " in capsys.readouterr().out
-    (folder,) = (tmp_path / "runs" / "My_photos" / "ncm").iterdir()
+    (folder,) = (here / "runs" / "My_photos" / "ncm").iterdir()
     assert summary(folder)["recipe"] == "My_photos"
     points = [row for row in rows(folder) if row[1:3] == ["anytime_accuracy", "seen"]]
     assert len(points) >= 20

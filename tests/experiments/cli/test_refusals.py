@@ -3,10 +3,10 @@
 import shlex
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.cli.entry import carry_out
 from tests.experiments.own_photos import photo
 from tests.few_images import few_images
@@ -115,16 +115,15 @@ LINES = [
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _here(here: Path) -> None:
     """Work in a folder with recipes and images."""
-    monkeypatch.chdir(tmp_path)
     for name, text in RECIPES.items():
-        (tmp_path / name).write_text(text)
+        (here / name).write_text(text)
     for part in ("train/a", "train/b", "test/a", "test/b"):
-        photo(tmp_path / "broken" / part / "x.png", len(part))
-    (tmp_path / "broken/train/a/x.png").write_text("no image")
-    photo(tmp_path / "x.png", 1)
-    (tmp_path / "run").mkdir()
+        photo(here / "broken" / part / "x.png", len(part))
+    (here / "broken/train/a/x.png").write_text("no image")
+    photo(here / "x.png", 1)
+    (here / "run").mkdir()
 
 
 def test_each_mistake_has_one_sentence(pages: None) -> None:
@@ -133,9 +132,6 @@ def test_each_mistake_has_one_sentence(pages: None) -> None:
         check_refusals(Path(__file__).with_name("refusals.txt"), cases)
 
 
-def test_exit_codes_tell_bad_input_and_nothing_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["run", "digits", "n_tasks=11", "--out", "runs"]) == 2
-    assert capsys.readouterr().err.startswith("cl-prompts: n_tasks must be a whole number from 1")
-    assert not (tmp_path / "runs").exists()
+def test_exit_codes_tell_bad_input_and_nothing_is_written(here: Path, refused: Any) -> None:
+    refused("cl-prompts: n_tasks must be a whole number from 1", "run", "digits", "n_tasks=11")
+    assert not (here / "runs").exists()

@@ -68,13 +68,11 @@ def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
 
 
 def test_folders_in_use_and_foreign_folders_are_refused(
-    unfinished: Path, settings: RunConfig, capsys: pytest.CaptureFixture[str]
+    unfinished: Path, settings: RunConfig, refused: Callable[..., None]
 ) -> None:
     with resumed(unfinished):
-        assert main(["run", "--resume", str(unfinished)]) == 2
-        assert "another process is writing to run folder" in capsys.readouterr().err
-    assert main(["run", "--resume", str(unfinished.parent)]) == 2
-    assert "contains neither a run nor a plan" in capsys.readouterr().err
+        refused("another process is writing to run folder", "run", "--resume", str(unfinished))
+    refused("contains neither a run nor a plan", "run", "--resume", str(unfinished.parent))
     with pytest.raises(InputError, match="cannot be resumed"), opened(unfinished, settings):
         pass
     with resumed(unfinished):
@@ -104,14 +102,11 @@ def test_metrics_are_those_of_the_checkpoint(unfinished: Path) -> None:
     ],
 )
 def test_a_damaged_file_is_refused_in_one_sentence(
-    name: str, content: bytes, says: str, unfinished: Path, capsys: pytest.CaptureFixture[str]
+    name: str, content: bytes, says: str, unfinished: Path, refused: Callable[..., None]
 ) -> None:
     (unfinished / name).write_bytes(content)
     before = contents(unfinished)
-    assert main(["run", "--resume", str(unfinished)]) == 2
-    told = capsys.readouterr().err.strip()
-    assert says in told
-    assert "\n" not in told
+    refused(says, "run", "--resume", str(unfinished))
     assert contents(unfinished) == before
 
 

@@ -231,33 +231,24 @@ def test_dry_run_says_what_would_grow(
     ],
 )
 def test_refused_settings(
-    settings: list[str],
-    sentence: str,
-    parent: Path,
-    place: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    settings: list[str], sentence: str, parent: Path, place: Path, here: Path, refused: Any
 ) -> None:
-    assert (
-        main(["learn", str(parent), str(place / "later"), *settings, "--out", str(tmp_path)]) == 2
-    )
-    assert sentence in capsys.readouterr().err
+    refused(sentence, "learn", str(parent), str(place / "later"), *settings, "--quiet")
 
 
 def test_a_parent_that_was_changed_is_refused(
-    parent: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    parent: Path, place: Path, tmp_path: Path, refused: Any
 ) -> None:
     copied = tmp_path / "copy"
     shutil.copytree(parent, copied)
     _, made = learn(copied, place / "later", tmp_path / "out")
     change_summary(made, status="interrupted")
     (copied / "SHA256SUMS").write_text("something else\n")
-    assert main(["run", "--resume", str(made)]) == 2
-    assert f"{copied}, is missing or was changed" in capsys.readouterr().err
+    refused(f"{copied}, is missing or was changed", "run", "--resume", str(made), "--quiet")
 
 
 def test_images_of_the_parent_that_are_gone_are_missed(
-    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: Path, tmp_path: Path, refused: Any
 ) -> None:
     own: Any = tmp_path / "images"
     shutil.copytree(place / "first", own / "first")
@@ -265,8 +256,8 @@ def test_images_of_the_parent_that_are_gone_are_missed(
     parent = first_run(own, tmp_path / "parent", "linear_probe")
     lost = next((own / "first" / "test" / "two").iterdir())
     lost.unlink()
-    assert main(["learn", str(parent), str(place / "later"), "--out", str(tmp_path / "out")]) == 2
-    assert "it has 23 test images, and had 24: restore them" in capsys.readouterr().err
+    says = "it has 23 test images, and had 24: restore them"
+    refused(says, "learn", str(parent), str(place / "later"), "--out", str(own), "--quiet")
 
 
 def test_rates_and_decay_are_those_of_the_settings_of_the_child(
