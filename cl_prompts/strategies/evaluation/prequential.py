@@ -100,7 +100,8 @@ class Prequential:
 
     def evaluated(self, strategy: SupervisedTemplate) -> None:
         """Keep the closed form that was just solved for an evaluation."""
-        if self._predicts(strategy) and isinstance(strategy.model, PrototypeViT):
+        closed_form = self._predicts(strategy) and isinstance(strategy.model, PrototypeViT)
+        if closed_form and strategy.budget is None:
             self._keep(strategy.model)
 
     def _keep(self, model: PrototypeViT) -> None:
