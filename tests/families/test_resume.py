@@ -118,7 +118,7 @@ def test_several_epochs_resume_in_the_order_of_their_own() -> None:
         assert same(weights(whole), weights(continued("linear_probe", state, settings)))
 
 
-@pytest.mark.parametrize("kind", ["linear_probe", "mvp", "derpp"])
+@pytest.mark.parametrize("kind", ["linear_probe", "mvp", "mvp_tokens", "derpp"])
 def test_cached_work_survives_a_stop(kind: str) -> None:
     """Two epochs over views that recur, stopped in the second."""
     settings: dict[str, Any] = {"views": 2, "train_epochs": 2}
