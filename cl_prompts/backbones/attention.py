@@ -1,7 +1,5 @@
 """A block of a timm ViT with prompts in its attention."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Protocol
 

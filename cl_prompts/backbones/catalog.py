@@ -1,7 +1,5 @@
 """Backbones of the published methods by name, without imports."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 EMBEDDED = "glyph_vit_tiny"

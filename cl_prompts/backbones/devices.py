@@ -1,7 +1,5 @@
 """Devices that models run on: what they support, threads and memory of the process."""
 
-from __future__ import annotations
-
 import os
 import re
 import resource

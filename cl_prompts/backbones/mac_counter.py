@@ -1,7 +1,5 @@
 """Count the multiply-accumulates of PyTorch operations as they run, backward passes included."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any

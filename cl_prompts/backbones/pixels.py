@@ -1,7 +1,5 @@
 """Checks of a batch: images, labels, and the cause of a loss that is not finite."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

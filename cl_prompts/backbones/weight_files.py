@@ -1,7 +1,5 @@
 """Weights in files: read them, load them into a ViT, and hash them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path

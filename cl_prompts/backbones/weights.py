@@ -1,7 +1,5 @@
 """Backbones by name, and where their weights come from: the package, the hub or a file."""
 
-from __future__ import annotations
-
 import json
 import socket
 import warnings

@@ -8,8 +8,6 @@ by the pairwise update of Chan, Golub and LeVeque (1979), which keeps the precis
 that follows from the sums.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Confidence of predictions, and the temperature that calibrates it."""
 
-from __future__ import annotations
-
 import math
 
 import torch

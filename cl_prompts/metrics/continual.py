@@ -3,8 +3,6 @@
 Accuracies are fractions in [0, 1]. Plain torch, without Avalanche.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

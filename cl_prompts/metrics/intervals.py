@@ -1,7 +1,5 @@
 """Intervals of shares, such as accuracies."""
 
-from __future__ import annotations
-
 import math
 
 _Z = 1.959964  # of a 95 % interval

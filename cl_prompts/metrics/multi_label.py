@@ -4,8 +4,6 @@ All are fractions in [0, 1]. Logits and targets are (images, classes), targets 0
 are left out by selecting columns, never by a mask value. Plain torch and numpy.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

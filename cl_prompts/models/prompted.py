@@ -1,7 +1,5 @@
 """Prompts on a frozen ViT: query, selector, pools, head and masks in one model."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Prompts that are added: to the class token's key and value, or to the embedded tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar
 

@@ -1,7 +1,5 @@
 """Approximated prompts, computed beside a frozen attention."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -4,8 +4,6 @@ Smith et al., "CODA-Prompt: COntinual Decomposed Attention-based Prompting for R
 Continual Learning", CVPR 2023, https://arxiv.org/abs/2211.13218.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Prompts on disk: initial values from earlier training."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -9,8 +9,6 @@ Arguments of all pools: ``size`` entries, each with ``length`` rows of width ``d
 :func:`~cl_prompts.prompts.selectors.drawn`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
 

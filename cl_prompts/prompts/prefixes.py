@@ -5,8 +5,6 @@ DualPrompt, S-Prompt++, OnePrompt, and NoRGa's gates on their scores. A prefix o
 are those of :mod:`cl_prompts.prompts.pools`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal, cast
 

@@ -4,8 +4,6 @@ Jiao et al., "Vector Quantization Prompting for Continual Learning", NeurIPS 202
 https://arxiv.org/abs/2410.20444.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

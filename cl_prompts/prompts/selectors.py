@@ -1,7 +1,5 @@
 """Selectors, which choose the prompts of an image by its query."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol

@@ -1,7 +1,5 @@
 """Parts with a hook at the start of a task."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import torch

@@ -3,8 +3,6 @@
 Task slots and batchwise prompts.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

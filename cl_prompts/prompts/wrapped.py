@@ -1,7 +1,5 @@
 """Pools around a pool: mixed slots, averages over a task, and encoders."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import cast

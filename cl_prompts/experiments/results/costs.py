@@ -1,7 +1,5 @@
 """Scores against what they cost, over the budgets of a grid."""
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections import defaultdict

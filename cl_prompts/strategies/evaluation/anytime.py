@@ -1,7 +1,5 @@
 """Evaluation by the number of samples seen, as an Avalanche plugin."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Pass over the test images of an experience, for Avalanche's ``eval``."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from avalanche.benchmarks import CLExperience

@@ -1,7 +1,5 @@
 """Evaluation of a model on the classes seen so far, with a cache of frozen parts."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress, repeat

@@ -1,7 +1,5 @@
 """Sample of training features that tests a closed-form classifier, as an Avalanche plugin."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

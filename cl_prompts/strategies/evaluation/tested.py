@@ -1,7 +1,5 @@
 """Test set and tested domains of an anytime evaluation."""
 
-from __future__ import annotations
-
 from typing import Any, TypeAlias
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One budget of training compute for every method."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
