@@ -126,10 +126,7 @@ def test_online_boards_get_values_over_samples_seen(
         finish=lambda: calls.append("finish"),
         define_metric=lambda *names, **more: None,
     )
-    library = SimpleNamespace(
-        init=lambda **how: calls.append(how) or begun,
-        Settings=dict,
-    )
+    library = SimpleNamespace(init=lambda **how: calls.append(how) or begun, Settings=dict)
     monkeypatch.setitem(sys.modules, name, library)
     monkeypatch.setenv(f"{name.upper()}_PROJECT", "mine")
     folder = tmp_path / "digits" / "ncm" / "1-x"
@@ -140,7 +137,4 @@ def test_online_boards_get_values_over_samples_seen(
     assert (how["project"], how["name"], how["group"]) == ("mine", "digits/ncm/1-x", "digits")
     assert how["resume"] == "allow"
     assert how.get("id") == (None if name == "trackio" else "digits-ncm-1-x")
-    assert rest == [
-        {"accuracy/anytime": 0.5, "samples_seen": 64},
-        "finish",
-    ]
+    assert rest == [{"accuracy/anytime": 0.5, "samples_seen": 64}, "finish"]
