@@ -44,10 +44,10 @@ GOALS = {
 CAPS = {
     **GOALS,
     "code": 22_000,
-    "lines": 40_500,
+    "lines": 41_000,
     "experiments": 6_800,
     "tests": 30_000,
-    "tests' code": 23_400,
+    "tests' code": 23_700,
     "words": 50_000,
 }
 
