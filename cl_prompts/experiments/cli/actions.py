@@ -67,8 +67,10 @@ def init(
         out: file to write (default: NAME.yaml, named after the folder).
         force: overwrite an existing recipe.
     """
+    from cl_prompts.backbones.catalog import EMBEDDED
     from cl_prompts.datasets.survey import name_of, survey
-    from cl_prompts.experiments.cli.proposal import recipe_for
+    from cl_prompts.experiments.cli.proposal import other_sizes, recipe_for
+    from cl_prompts.experiments.trained.training import backbone_for
 
     name = name_of(place) if out is None else recipe_label(str(out))
     out = out or Path(f"{name}.yaml")
@@ -86,11 +88,12 @@ def init(
         found = survey(place, test_percent=test_percent, seed=seed, progress=progress)
     for line in found.lines():
         print(line)
+    chosen, size = backbone_for(found, backbone)
+    if chosen != EMBEDDED:
+        print(other_sizes(chosen, size))
     if weights is not None:
         from cl_prompts.backbones import create_backbone
-        from cl_prompts.experiments.trained.training import backbone_for
 
-        chosen, size = backbone_for(found, backbone)
         create_backbone(chosen, weights=str(weights), image_size=size)  # refuses others
     files.replace(out, [recipe_for(found, name, backbone, weights).encode()])
     print(f"wrote {out}; next: cl-prompts run {quote(str(out))}")

@@ -43,11 +43,15 @@ def backbone_for(found: Survey, name: str | None) -> tuple[str, int]:
     name = name or (EMBEDDED if letters else PHOTOS)
     if name == EMBEDDED:
         return name, 32
-    patch = re.search(r"patch(\d+)", name)
-    step = int(patch[1]) if patch else 16
     # Both are multiples of 14, the patch size of PHOTOS.
     wanted = 224 if found.shorter_side >= 160 else 98
-    return name, round(wanted / step) * step
+    return name, round(wanted / patch_of(name)) * patch_of(name)
+
+
+def patch_of(name: str) -> int:
+    """Return the side of a patch in pixels, which the names of timm tell."""
+    patch = re.search(r"patch(\d+)", name)
+    return int(patch[1]) if patch else 16
 
 
 def untrained(
