@@ -1,7 +1,5 @@
 """Sessions of a learner, with random features in the place of images."""
 
-from __future__ import annotations
-
 import hashlib
 import random
 from pathlib import Path
@@ -43,6 +41,10 @@ class Session:
         given = label or LABELS[number % len(LABELS)]
         return self.learner.learn(self.image(number), given, key).result()
 
+    def undo(self, event: int) -> int:
+        """Undo an event, and return the number of that."""
+        return self.learner.undo(event).result()["event"]
+
     def image(self, number: int) -> Stored:
         """An image with its features."""
         return Stored(sha(number), features(number, self.dim), b"x")
@@ -51,32 +53,49 @@ class Session:
         """Predict an image; its id is its number."""
         return self.learner.predicted(self.image(number), str(number))
 
-    def mixed(self, draws: random.Random, calls: int, start: int = 0) -> list[int]:
-        """Learn, undo, relabel and predict at random, and return the numbers of the events."""
-        seen, held = [], []
+    def mixed(self, draws: random.Random, calls: int, start: int = 0) -> None:
+        """Learn, undo, relabel and predict at random."""
+        held: list[int] = []
         for number in range(start, start + calls):
             kind = draws.random()
             if kind < 0.6 or len(held) < 3:
                 held.append(self.learn(number, key=f"k{number}")["event"])
             elif kind < 0.75:
                 held.remove(gone := draws.choice(held))
-                seen.append(self.learner.undo(gone).result()["event"])
+                self.undo(gone)
             elif kind < 0.9:
                 held.remove(gone := draws.choice(held))
                 held.append(self.learner.relabel(gone, draws.choice(LABELS)).result()["event"])
             else:
                 self.predict(number)
-        return seen + held
 
     def sums(self) -> dict[str, Tensor]:
         """The state of the sums, with sorted classes."""
         live = self.learner.live.sums
         return live.with_classes(sorted(live.classes)).network.head.state_dict()
 
-    def labels(self, n: int = 40) -> list[str]:
+    def labels(self) -> list[str]:
         """Predictions of images that nobody labelled."""
-        rows = [features(number, self.dim) for number in range(5000, 5000 + n)]
+        rows = [features(number, self.dim) for number in range(5000, 5040)]
         return [self.learner.snapshot.predict(row)[3][0]["label"] for row in rows]
+
+    def equals_its_journal(self, folder: Path) -> None:
+        """Assert that another session with the same events in their order comes to the same."""
+        journal, calm = self.learner.journal, Session(folder)
+        for event in journal.events():
+            if event.kind == "undo":
+                calm.undo(int(event.undoes or 0))
+            else:
+                image = Stored(str(event.sha256), journal.features(event.sha256), b"")
+                calm.learner.learn(image, event.label).result()
+        close(self.sums(), calm.sums())
+        assert self.labels() == calm.labels()
+        calm.end()
+
+    def end(self) -> None:
+        """Close the learner, once."""
+        if self.learner._thread.is_alive():
+            self.learner.close()
 
 
 def close(one: dict[str, Tensor], other: dict[str, Tensor], by: float = 1e-9) -> None:

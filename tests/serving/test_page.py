@@ -1,7 +1,5 @@
 """The page in a real browser; it runs where Playwright and Chromium are installed."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 import time
@@ -13,8 +11,6 @@ import pytest
 
 pytest.importorskip("playwright")
 pytest.importorskip("uvicorn")
-pytest.importorskip("multipart")
-pytest.importorskip("httpx")
 
 import uvicorn
 from playwright import sync_api as playwright
