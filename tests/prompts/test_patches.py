@@ -54,10 +54,10 @@ def test_without_noise_the_best_patches_stay_in_their_order() -> None:
     assert kept.tolist() == [[0, 1, 2, 5], [0, 1, 3, 4]]
 
 
-@pytest.mark.parametrize("temperature", [0.5, 2.0])
-def test_noise_draws_without_replacement_from_the_softmax(temperature: float) -> None:
-    scores = torch.tensor([0.0, 1.0, 3.0])
-    z = (scores - scores.mean()) / scores.std(correction=0)
+@pytest.mark.parametrize(("third", "temperature"), [(3.0, 0.5), (3.0, 2.0), (0.0, 1.0)])
+def test_noise_draws_without_replacement_from_the_softmax(third: float, temperature: float) -> None:
+    scores = torch.tensor([0.0, third / 3, third])
+    z = (scores - scores.mean()) / scores.std(correction=0).clamp(min=1e-6)
     p = (z / temperature).softmax(dim=0)
     # The patch that is left out of three is the last of three draws.
     last = [
@@ -70,12 +70,9 @@ def test_noise_draws_without_replacement_from_the_softmax(temperature: float) ->
     torch.testing.assert_close(found, torch.stack(last), atol=0.01, rtol=0)
 
 
-def test_equal_scores_draw_uniformly_and_a_seed_and_an_update_fix_the_patches() -> None:
-    equal = torch.zeros(8_000, 16)
-    first = PatchSelection(0.5, seed=3, update=7)
+def test_a_seed_and_an_update_fix_the_patches() -> None:
+    equal, first = torch.zeros(8_000, 16), PatchSelection(0.5, seed=3, update=7)
     kept = first.kept(equal, 1, noisy=True)
-    share = torch.bincount(kept[:, 1:].flatten() - 1, minlength=16) / 8_000
-    torch.testing.assert_close(share, torch.full((16,), 0.5), atol=0.03, rtol=0)
     assert torch.equal(kept, replace(first).kept(equal, 1, noisy=True))
     for other in (replace(first, seed=4), replace(first, update=8)):
         assert not torch.equal(kept, other.kept(equal, 1, noisy=True))
@@ -337,12 +334,7 @@ def test_refusals() -> None:
         written = {k: v if k != "plugins" else "distillation" for k, v in changes.items()}
         settings = ", ".join(f"{name}={value}" for name, value in written.items())
         cases[f"{kind} {settings}"] = partial(make, kind, scenario, backbone=vit(), **changes)
-    pooled = family_vit("siglip")
-    cases["a ViT that pools"] = partial(make, "mvp", backbone=pooled, tokens=0.5)
-
-    def unannounced() -> None:
-        options = {"tokens": 0.5, "train_epochs": 3, "dense_epochs": 1}
-        fit(make("mvp", backbone=vit(), **options), experiences())
-
-    cases["dense epochs of a stream without tasks"] = unannounced
+    cases["a ViT that pools"] = partial(make, "mvp", backbone=family_vit("siglip"), tokens=0.5)
+    unannounced = make("mvp", backbone=vit(), tokens=0.5, train_epochs=3, dense_epochs=1)
+    cases["dense epochs of a stream without tasks"] = partial(fit, unannounced, experiences())
     check_refusals(Path(__file__).with_suffix(".txt"), cases)
