@@ -31,7 +31,6 @@ def strangers(dim: int) -> list[Tensor]:
 
 
 def sha(number: int) -> str:
-    """Content of an image."""
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
@@ -52,7 +51,6 @@ class Session:
         return self.learner.undo(event).result()["event"]
 
     def image(self, number: int) -> Stored:
-        """An image with its features."""
         return Stored(sha(number), features(number, self.dim), b"x")
 
     def predict(self, number: int) -> dict:
@@ -99,7 +97,6 @@ class Session:
         assert self.labels() == [calm.classes[k] for k in best]
 
     def end(self) -> None:
-        """Close the learner, once."""
         if self.learner._thread.is_alive():
             self.learner.close()
 
