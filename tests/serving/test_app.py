@@ -1,7 +1,6 @@
 """HTTP calls: answers, statuses, security."""
 
-from __future__ import annotations
-
+import hmac
 import io
 import json
 import random
@@ -13,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 pytest.importorskip("starlette")
@@ -29,11 +30,8 @@ from cl_prompts import Model
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.cli.serving import serve
-from cl_prompts.serving import command, uploads
-from cl_prompts.serving import learner as learner_module
-from cl_prompts.serving import passes as passes_module
+from cl_prompts.serving import command, passes, uploads
 from cl_prompts.serving.app import CALLS, Service
-from cl_prompts.serving.command import new_model
 from cl_prompts.serving.learner import Learner
 from tests.experiments.trained.models import blank
 from tests.toys import make
@@ -51,28 +49,26 @@ def png(seed: int, label: int = 0, size: int = 16) -> bytes:
 
 
 class Client(TestClient):
-    """Client of a service, with short names."""
-
-    def __init__(self, service: Service, **options: Any) -> None:
-        options = {"base_url": HOST, "raise_server_exceptions": False, **options}
-        super().__init__(service.app, **options)
+    def __init__(self, service: Service) -> None:
+        super().__init__(service.app, base_url=HOST, raise_server_exceptions=False)
         self.service = service
 
     def predict(self, *contents: bytes) -> Any:
         return self.post("/predict", files=[("image", ("a.png", one)) for one in contents])
 
-    def learn(self, content: bytes, label: str, key: str | None = None) -> Any:
-        data = {"label": label} | ({} if key is None else {"key": key})
-        return self.post("/learn", files={"image": ("a.png", content)}, data=data)
+    def learn(self, content: bytes, label: str) -> Any:
+        return self.post("/learn", files={"image": ("a.png", content)}, data={"label": label})
 
 
 @contextmanager
-def served(
-    model: Model, folder: Path, token: str | None = None, **options: Any
-) -> Iterator[Client]:
-    """Serve a model to a client."""
+def served(model: Model, folder: Path, *, token: Any = None, **options: Any) -> Iterator[Client]:
     with closing(Learner(model, folder, **options)) as learner:
         yield Client(Service(learner, token))
+
+
+def refused(answer: Any, status: int, said: str) -> None:
+    """Assert that an answer is a refusal, which says something."""
+    assert (answer.status_code, said in answer.json()["error"]) == (status, True), answer.text
 
 
 @pytest.fixture
@@ -81,7 +77,7 @@ def client(tmp_path: Path) -> Iterator[Client]:
         yield one
 
 
-def test_a_session_over_http(client: Client, tmp_path: Path) -> None:
+def test_a_session_over_http(client: Client) -> None:
     assert client.predict(png(0)).json()["predictions"][0]["label"] == "unknown"
     for number in range(12):
         answer = client.learn(png(number, number % 3), "rgb"[number % 3]).json()
@@ -105,11 +101,9 @@ def test_a_session_over_http(client: Client, tmp_path: Path) -> None:
     stats = client.get("/stats").json()
     assert stats["classes"] == ["r", "g", "b"]
     score = stats["accuracy"]
-    assert score["images"] == 11
     assert score["per_class"]["b"] == {"images": 4, "accuracy": 0.75}
     assert score["curve"][-1] == [11, score["all"]]
-    stored = client.get(f"/image/{events[0]['sha256']}")
-    assert stored.content == png(1, 1)
+    assert client.get(f"/image/{events[0]['sha256']}").content == png(1, 1)
     archive = zipfile.ZipFile(io.BytesIO(client.get("/snapshot").content))
     assert {"model/model.json", "model/images.npz"} <= set(archive.namelist())
     told = json.loads(archive.read("model/model.json"))
@@ -119,10 +113,9 @@ def test_a_session_over_http(client: Client, tmp_path: Path) -> None:
 def test_all_calls_are_described(client: Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     own = [route for route in client.app.app.routes if isinstance(route, Route)]
-    routes = {(route.path, min(route.methods - {"HEAD"})) for route in own}
     described = {(path, kind.upper()) for path in paths for kind in paths[path]}
     assert described == {(call.path, call.method) for call in CALLS}
-    assert routes == described
+    assert described == {(route.path, min(route.methods - {"HEAD"})) for route in own}
     body = paths["/relabel"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["required"] == ["event", "label"]
 
@@ -154,10 +147,10 @@ def test_bad_input_gets_a_sentence_and_a_status(client: Client) -> None:
         (client.get("/nothing"), 404, "openapi.json"),
         (client.put("/predict"), 405, "openapi.json"),
     ]
-    for answer, status, said in cases:
-        assert (answer.status_code, said in answer.json()["error"]) == (status, True), answer.text
+    for case in cases:
+        refused(*case)
     client.post("/undo", json={"event": 1})
-    assert client.post("/undo", json={"event": 1}).status_code == 409
+    refused(client.post("/undo", json={"event": 1}), 409, "undone")
     assert len(client.get("/events").json()["events"]) == 2
 
 
@@ -167,75 +160,48 @@ def test_models_without_sums_say_why_they_do_not_learn(tmp_path: Path) -> None:
     model.network = model.strategy.model.eval()
     model.network.seen.fill_(True)
     with served(model, tmp_path) as client:
-        answer = client.learn(png(0), "ape")
-        assert answer.status_code == 409
-        assert "learns by gradients" in answer.json()["error"]
+        refused(client.learn(png(0), "ape"), 409, "learns by gradients")
         assert client.get("/stats").json()["learns"] is False
         assert client.predict(png(0)).json()["predictions"][0]["label"] in model.classes
 
 
-# ------------------------------------------------------------------------------------ security
+def test_only_this_machine_and_its_own_pages_are_served_without_a_token(client: Client) -> None:
+    hosts = ["evil.example.org", "localhost.evil.org:8765", "[bad", ""]
+    for name, value in [*(("host", one) for one in hosts), ("origin", "http://evil.example.org")]:
+        assert client.post("/undo", json={"event": 1}, headers={name: value}).status_code == 403
+    hosts = ["127.0.0.1:8765", "[::1]:8765", "localhost"]
+    for name, value in [*(("host", one) for one in hosts), ("origin", HOST)]:
+        assert client.get("/stats", headers={name: value}).status_code == 200
 
 
-def test_without_a_token_only_names_of_this_machine_are_served(client: Client) -> None:
-    for token in (None, ""):
-        with pytest.raises(InputError, match="give --token too"):
-            serve(new="toys", host="0.0.0.0", token=token)
-    for host in ("evil.example.org", "localhost.evil.org:8765", "[bad", ""):
-        assert client.get("/stats", headers={"host": host}).status_code == 403
-    for host in ("127.0.0.1:8765", "[::1]:8765", "localhost"):
-        assert client.get("/stats", headers={"host": host}).status_code == 200
-
-
-def test_the_token_is_compared_in_constant_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compared = []
-    monkeypatch.setattr(
-        "cl_prompts.serving.guard.hmac.compare_digest",
-        lambda one, other: compared.append((one, other)) or one == other,
-    )
+def test_tokens_take_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compare = MagicMock(wraps=hmac.compare_digest)
+    monkeypatch.setattr("cl_prompts.serving.guard.hmac.compare_digest", compare)
     with served(blank("slda"), tmp_path, token="a-long-token") as client:
         client.base_url = "https://models.example.org"
-        for header, status in [
-            ({}, 401),
-            ({"Authorization": "Bearer wrong"}, 401),
-            ({"Authorization": "Bearer a-long-token"}, 200),
-        ]:
+        for token, status in (("", 401), ("Bearer wrong", 401), ("Bearer a-long-token", 200)):
+            header = {"Authorization": token} if token else {}
             assert client.get("/stats", headers=header).status_code == status
-        assert [one for one, _ in compared] == [b"", b"wrong", b"a-long-token"]
+        given = [call.args[0] for call in compare.call_args_list]
+        assert given == [b"", b"wrong", b"a-long-token"]
         assert client.get("/").status_code == client.get("/health").status_code == 200
 
 
-def test_other_origins_are_refused(client: Client) -> None:
-    other = {"origin": "http://evil.example.org"}
-    assert client.post("/undo", json={"event": 1}, headers=other).status_code == 403
-    assert client.get("/stats", headers={"origin": HOST}).status_code == 200
-
-
 def test_large_requests_are_refused_before_they_are_read(client: Client) -> None:
-    large = client.predict(b"x" * (uploads.MOST_BYTES + 2**17))
-    assert (large.status_code, "10 MB" in large.json()["error"]) == (413, True)
-
-    def chunks() -> Iterator[bytes]:
-        for _ in range(20):
-            yield b"x" * 2**20
-
+    refused(client.predict(b"x" * (uploads.MOST_BYTES + 2**17)), 413, "10 MB")
     kind = {"content-type": "multipart/form-data; boundary=x"}
-    assert client.post("/predict", content=chunks(), headers=kind).status_code == 413
+    chunks = (b"x" * 2**20 for _ in range(20))  # of an unknown length
+    refused(client.post("/predict", content=chunks, headers=kind), 413, "10 MB")
 
 
-def test_large_images_are_refused_before_they_are_decoded(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_images_are_not_decoded(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[object] = []
     monkeypatch.setattr(uploads, "decode", decoded.append)
     for side in (7_200, 20_000):  # 52 megapixels, and more than Pillow opens
         head = bytearray(png(0))
         head[16:24] = side.to_bytes(4, "big") * 2
         head[29:33] = zlib.crc32(bytes(head[12:29])).to_bytes(4, "big")
-        answer = client.predict(bytes(head))
-        assert (answer.status_code, "50 megapixels" in answer.json()["error"]) == (413, True)
+        refused(client.predict(bytes(head)), 413, "50 megapixels")
     assert not decoded
 
 
@@ -265,8 +231,8 @@ def test_faults_show_no_traceback(client: Client, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(client.service, "_accuracy", fault)
     answer = client.get("/stats")
-    assert answer.status_code == 500
-    assert answer.json() == {"error": "the server has an internal fault"}
+    told = {"error": "the server has an internal fault"}
+    assert (answer.status_code, answer.json()) == (500, told)
 
 
 def test_names_are_never_markup(client: Client) -> None:
@@ -281,10 +247,9 @@ def test_names_are_never_markup(client: Client) -> None:
 
 
 def test_the_quota_of_disk_holds(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(learner_module, "QUOTA", 1)
+    monkeypatch.setattr("cl_prompts.serving.learner.QUOTA", 1)
     assert client.predict(png(0)).status_code == 200
-    answer = client.learn(png(0), "ape")
-    assert (answer.status_code, "quota" in answer.json()["error"]) == (507, True)
+    refused(client.learn(png(0), "ape"), 507, "quota")
     assert client.get("/queue").json() == {"queue": []}
 
 
@@ -298,12 +263,12 @@ def test_without_images_only_features_are_stored(tmp_path: Path) -> None:
 
 
 def test_a_crowd_is_told_to_wait(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passes_module, "WAITING", 0)
+    monkeypatch.setattr(passes, "WAITING", 0)
     answer = client.predict(png(0))
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
-def test_requests_that_wait_share_a_pass(tmp_path: Path) -> None:
+def test_requests_that_wait_share_a_pass() -> None:
     began, go = threading.Event(), threading.Event()
 
     def encode(rows: Any) -> Any:
@@ -311,16 +276,15 @@ def test_requests_that_wait_share_a_pass(tmp_path: Path) -> None:
         go.wait()
         return rows.flatten(1)
 
-    passes = passes_module.Passes(encode)
-    image = blank("slda").network.backbone.mean.new_zeros(3, 2, 2)
-    first = passes.submit(image)
+    shared, image = passes.Passes(encode), torch.zeros(3, 2, 2)
+    first = shared.submit(image)
     began.wait()
     assert not first.cancel()  # its client leaves
-    rest = [passes.submit(image + number) for number in range(16)]
+    rest = [shared.submit(image + number) for number in range(16)]
     go.set()
     assert [float(future.result()[0]) for future in rest] == list(range(16))
     assert float(first.result()[0]) == 0
-    assert passes.batches == 2
+    assert shared.batches == 2
 
 
 def test_fuzzed_requests_get_no_fault(client: Client) -> None:
@@ -328,35 +292,31 @@ def test_fuzzed_requests_get_no_fault(client: Client) -> None:
     client.learn(png(1, 1), "bee")
     draws = random.Random(0)
     values = [None, True, -1, 0, 1, 2**70, 1.5, "", "ape", "\ud800", "\0", [], {}, "x" * 5000]
-    fields = ["id", "event", "label", "key", "x"]
-    image = png(5)
+    types = ["text/plain", "multipart/form-data", "application/json", "multipart/form-data"]
+    calls = [one for one in CALLS if one.name not in ("download", "openapi")]
     for _ in range(200):
-        call = draws.choice([one for one in CALLS if one.name not in ("download", "openapi")])
+        call = draws.choice(calls)
         path = call.path.replace("{name}", draws.choice(["a", "%00", "%ff", "é"]))
         path = path.replace("{sha256}", draws.choice(["00", "%f0", "'"]))
         path += draws.choice(["", "?limit=-1", "?%C2%B2"])
-        kind = draws.choice(["json", "form", "raw"])
-        sent: dict[str, Any] = {}
-        if kind == "json":
-            body = {draws.choice(fields): draws.choice(values) for _ in range(draws.randint(0, 4))}
-            sent = {"content": json.dumps(body), "headers": {"content-type": "application/json"}}
-        elif kind == "form":
-            broken = bytearray(image)
-            for _ in range(draws.choice([0, 1, 30])):
-                broken[draws.randrange(len(broken))] = draws.randrange(256)
-            label = draws.choice(["ape", "\0", "é" * 60, "<b>"])
-            sent = {"files": {"image": ("../../x", bytes(broken))}, "data": {"label": label}}
-        else:
-            types = ["text/plain", "multipart/form-data", "application/json", "multipart/form-data"]
-            kinds = {"content-type": draws.choice(types) + draws.choice(["", "; boundary=x"])}
-            sent = {"content": draws.randbytes(draws.randint(0, 400)), "headers": kinds}
+        fields = draws.choices(["id", "event", "label", "key", "x"], k=draws.randint(0, 4))
+        body = json.dumps({field: draws.choice(values) for field in fields})
+        broken = bytearray(png(5))
+        for _ in range(draws.choice([0, 1, 30])):
+            broken[draws.randrange(len(broken))] = draws.randrange(256)
+        label = draws.choice(["ape", "\0", "é" * 60, "<b>"])
+        kind = draws.choice(types) + draws.choice(["", "; boundary=x"])
+        raw = draws.randbytes(draws.randint(0, 400))
+        forms: list[dict[str, Any]] = [
+            {"content": body, "headers": {"content-type": "application/json"}},
+            {"files": {"image": ("../../x", bytes(broken))}, "data": {"label": label}},
+            {"content": raw, "headers": {"content-type": kind}},
+        ]
+        sent = draws.choice(forms)
         answer = client.request(call.method, path, **sent)
         assert answer.status_code < 500, (call, path, sent, answer.text)
         assert "Traceback" not in answer.text
         assert answer.status_code < 400 or len(answer.json()["error"]) > 10
-
-
-# ------------------------------------------------------------------------------------ the command
 
 
 def test_models_are_served_from_nothing_and_exported(
@@ -364,7 +324,7 @@ def test_models_are_served_from_nothing_and_exported(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     place = Path("models/toys.live")
-    with served(new_model(place, "glyph_vit_tiny"), place) as client:
+    with served(command.new_model(place, "glyph_vit_tiny"), place) as client:
         for number in range(18):
             client.learn(png(number, number % 3, 32), "rgb"[number % 3])
         told = client.predict(png(90, 0, 32), png(91, 1, 32)).json()["predictions"]
@@ -382,8 +342,14 @@ def test_models_are_served_from_nothing_and_exported(
 
 
 def test_command_lines_are_refused() -> None:
-    for given in ({}, {"model": Path("a"), "new": "b"}):
-        with pytest.raises(InputError, match="either a model"):
+    for given, said in [
+        ({}, "either a model"),
+        ({"model": Path("a"), "new": "b"}, "either a model"),
+        ({"new": "toys", "host": "0.0.0.0", "token": None}, "give --token too"),
+        ({"new": "toys", "host": "0.0.0.0", "token": ""}, "give --token too"),
+        ({"new": "toys", "reconcile": Path("a.json")}, "needs --label-studio"),
+    ]:
+        with pytest.raises(InputError, match=said):
             serve(**given)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -1,7 +1,5 @@
 """The page in a real browser; it runs where Playwright and Chromium are installed."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 import time
@@ -13,8 +11,6 @@ import pytest
 
 pytest.importorskip("playwright")
 pytest.importorskip("uvicorn")
-pytest.importorskip("multipart")
-pytest.importorskip("httpx")
 
 import uvicorn
 from playwright import sync_api as playwright
@@ -48,10 +44,9 @@ def address(tmp_path: Path) -> Iterator[str]:
 
 
 def test_images_are_labelled_by_keyboard_alone(browser: Any, address: str, tmp_path: Path) -> None:
-    files = []
-    for number in range(9):
-        files.append(tmp_path / f"{number}.png")
-        files[-1].write_bytes(png(number, number % 3))
+    files = [tmp_path / f"{number}.png" for number in range(9)]
+    for number, file in enumerate(files):
+        file.write_bytes(png(number, number % 3))
     page = browser.new_page(viewport={"width": 390, "height": 844})
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -62,10 +57,8 @@ def test_images_are_labelled_by_keyboard_alone(browser: Any, address: str, tmp_p
     page.wait_for_selector("#drop", state="visible")
     page.set_input_files("#file", files)
     names = ["red", "<b>green</b>", "blue"]
-    answer = page.locator("#answer")
-    learned = page.locator("#learned li")
-    expect = playwright.expect
-    expect(answer).to_have_text("The model knows no class yet. Name the first.")
+    learned, expect = page.locator("#learned li"), playwright.expect
+    expect(page.locator("#answer")).to_have_text("The model knows no class yet. Name the first.")
     for number in range(3):
         if number:
             page.keyboard.press("n")
@@ -110,6 +103,5 @@ def test_the_page_says_what_the_server_refused(browser: Any, address: str, tmp_p
     playwright.expect(page.locator("#fault")).to_contain_text("broken.png: the image is damaged")
     # The next image is labelled all the same.
     playwright.expect(page.locator("#answer")).to_contain_text("Name the first")
-    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert ground == "rgb(21, 25, 30)"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(21, 25, 30)"
     page.close()
