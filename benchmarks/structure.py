@@ -47,7 +47,7 @@ CAPS = {
     "lines": 41_000,
     "experiments": 6_800,
     "tests": 30_000,
-    "tests' code": 23_500,
+    "tests' code": 23_510,
     "words": 50_000,
 }
 
