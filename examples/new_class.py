@@ -30,7 +30,7 @@ def main(folder: str, test: str, *new: str) -> None:
         if place.name in start.classes:
             start.forget(class_name=place.name)
         files = sorted(place.iterdir())
-        for n in (0, 1, 2, 5, 10):
+        for n in [n for n in (0, 1, 2, 5, 10) if n <= len(files)]:
             for draw in range(DRAWS if n else 1):
                 model = deepcopy(start)
                 if n:

@@ -165,6 +165,8 @@ def as_budgets(value: object) -> list[float | None]:
         InputError: a value that is not a positive number.
     """
     parts = as_list(value)
+    if isinstance(value, str) and not all(part.strip() for part in value.split(",")):
+        raise InputError(f"budget={value} has an empty value: write budget=1,2, for example")
     return [None if part is None else float(fits("budget", part, Positive)) for part in parts]
 
 

@@ -172,12 +172,13 @@ def finding(group: Group) -> tuple[str, str]:
         for draw, value in cells[first].values.items()
         if draw in cells[second].values
     ]
-    seeds = f"{'all' if all(ahead) else f'{sum(ahead)} of'} {gap.pairs} seeds"
-    seeds = "one seed" if gap.pairs == 1 else seeds
+    whole = {1: "one seed", 2: "both seeds"}.get(gap.pairs, f"all {gap.pairs} seeds")
+    seeds = whole if all(ahead) or gap.pairs == 1 else f"{sum(ahead)} of {gap.pairs} seeds"
     points = f"{100 * abs(gap.mean):.1f} points"
     text = f"{metric.name}: {first} leads on {seeds}: {points} above {second}"
     if len(cells) == 2:
-        text = f"{metric.name}: {first} beats {second} on {seeds}, by {points} on average"
+        text = f"{metric.name}: {first} beats {second} on {seeds}, by {points}"
+        text += " on average" * (gap.pairs > 1)
     if gap.pairs < 2:
         return f"{text}. One seed is not tested", _more_seeds(group)
     text += " [{:.1f}, {:.1f}]".format(*sorted(100 * sign * end for end in (gap.low, gap.high)))

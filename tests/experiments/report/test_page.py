@@ -72,7 +72,7 @@ def test_page_is_self_contained(runs_folder: Path, read: Page) -> None:
 def test_page_says_what_was_run_and_how_to_repeat_it(read: Page) -> None:
     for words in (
         "2025-01-01: 8 of 9 runs finished. Unfinished runs are only in",
-        "mvp leads on all 2 seeds: ",
+        "mvp leads on both seeds: ",
         "Data set digits , scenario si_blurry : 10 classes in 5 tasks. Backbone tiny",
         "linear_probe 1, 2; mvp 1, 2.",
         "joint: trained on all data at once",

@@ -40,14 +40,14 @@ def test_the_best_row_leads_by_its_difference_from_the_reference(tmp_path: Path)
 def test_of_two_rows_one_beats_the_other(tmp_path: Path) -> None:
     text, _ = found(tmp_path, "mvp", mvp=(0.5, 0.6), linear_probe=(0.7, 0.9), joint=(0.9, 0.9))
     assert text.startswith(
-        "A_AUC: linear_probe beats mvp on all 2 seeds, by 25.0 points on average"
+        "A_AUC: linear_probe beats mvp on both seeds, by 25.0 points on average"
     )
 
 
 def test_nothing_is_claimed_without_a_test(tmp_path: Path) -> None:
     assert found(tmp_path, "mvp", mvp=(0.5,)) == ("", "")
     text, more = found(tmp_path, "mvp", linear_probe=(0.7,), joint=(0.9,))
-    assert text.endswith("beats mvp on one seed, by 20.0 points on average. One seed is not tested")
+    assert text.endswith("beats mvp on one seed, by 20.0 points. One seed is not tested")
     assert more.endswith(" seed=2-6")
     fake_run(tmp_path, "mvp", 2, command="cl-prompts run digits seed=2", **SMALL)
     (group,) = groups(collect([tmp_path]), "mvp")
