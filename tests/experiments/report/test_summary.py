@@ -39,9 +39,7 @@ def test_the_best_row_leads_by_its_difference_from_the_reference(tmp_path: Path)
 
 def test_of_two_rows_one_beats_the_other(tmp_path: Path) -> None:
     text, _ = found(tmp_path, "mvp", mvp=(0.5, 0.6), linear_probe=(0.7, 0.9), joint=(0.9, 0.9))
-    assert text.startswith(
-        "A_AUC: linear_probe beats mvp on both seeds, by 25.0 points on average"
-    )
+    assert text.startswith("A_AUC: linear_probe beats mvp on both seeds, by 25.0 points on average")
 
 
 def test_nothing_is_claimed_without_a_test(tmp_path: Path) -> None:
