@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from cl_prompts import Model
+from cl_prompts.errors import InputError
 
 DRAWS = 3
 
@@ -46,4 +47,7 @@ def main(folder: str, test: str, *new: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"new_class.py: {error}")

@@ -198,7 +198,7 @@ def _weight_file(name: str, weights: str) -> Path:
         except Exception as error:
             raise InputError(
                 f"cannot reach the hub for {name} ({type(error).__name__}): download {place[1]} of"
-                f" {place[0]} by hand, and use weights=FOLDER/{place[1]}"
+                f" {place[0]} by hand, and give that file: weights=FILE in a run, else --weights"
             ) from error
     return cached
 

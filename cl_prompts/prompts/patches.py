@@ -1,7 +1,5 @@
 """Selection of the patches that a prompted forward pass computes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from math import ceil
 

@@ -1,7 +1,5 @@
 """HTTP calls of a serving model."""
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 import time

@@ -1,7 +1,5 @@
 """What ``cl-prompts serve`` does."""
 
-from __future__ import annotations
-
 import socket
 from pathlib import Path
 from types import SimpleNamespace

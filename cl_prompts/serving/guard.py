@@ -1,7 +1,5 @@
 """Checks of each request before it is read, and headers of each answer."""
 
-from __future__ import annotations
-
 import base64
 import hmac
 import re

@@ -1,7 +1,5 @@
 """Journal of a server: events, features, predictions and images in SQLite."""
 
-from __future__ import annotations
-
 import json
 import sqlite3
 import threading

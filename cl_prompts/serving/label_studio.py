@@ -1,7 +1,5 @@
 """Label Studio's calls on a serving model: it pre-labels, and learns what is annotated."""
 
-from __future__ import annotations
-
 import json
 import os
 import queue

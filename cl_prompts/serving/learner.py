@@ -1,7 +1,5 @@
 """Learning while serving: one writer owns the sums, readers hold solved snapshots."""
 
-from __future__ import annotations
-
 import copy
 import queue
 import threading

@@ -1,7 +1,5 @@
 """Sums of a serving model: changed event by event, restored from checkpoint and journal."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Forward passes of a server: one worker thread gathers requests into batches."""
 
-from __future__ import annotations
-
 import queue
 import threading
 import time

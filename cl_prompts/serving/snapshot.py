@@ -1,7 +1,5 @@
 """Predictions of a serving model, and refusals of requests."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Images and labels that clients send: limits, formats and decoding."""
 
-from __future__ import annotations
-
 import hashlib
 import unicodedata
 from collections.abc import Sequence

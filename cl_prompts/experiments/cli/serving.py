@@ -1,7 +1,5 @@
 """Command that serves a model over HTTP."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from pathlib import Path
 
@@ -41,6 +39,8 @@ def serve(
     """
     if (model is None) == (new is None):
         raise InputError("give either a model, such as latest, or --new NAME")
+    if export is not None and export.exists():
+        raise InputError(f"{export} exists already: give another folder")
     if host not in ("127.0.0.1", "localhost") and not token:
         raise InputError(f"{host} is open to other machines: give --token too")
     if reconcile and not label_studio:

@@ -132,7 +132,7 @@ class Model:
         """
         folder = Path(folder)
         if folder.exists() and not replace:
-            raise InputError(f"{folder} exists already: give another folder, or replace it")
+            raise InputError(f"{folder} exists already: give another folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing_folder(folder) as place:
             self.write(place)

@@ -1,7 +1,7 @@
 """Train a model on all images of a folder or table, in one pass."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,13 +98,17 @@ def untrained(
     return Model(strategy, made, Ledger.empty(dim, n if found.multi_label else None))
 
 
-def _distinct(found: Survey) -> tuple[list[ImageFile], list[list[str]]]:
-    """Return the first of equal files, and the classes of each."""
+def _distinct(found: Survey, say: Callable[[str], None]) -> tuple[list[ImageFile], list[list[str]]]:
+    """Return the first of equal files, and the classes of each; say what is left out."""
     first: dict[str, tuple[ImageFile, list[str]]] = {}
     for look, target in zip(found.train, found.train_targets, strict=True):
         columns = target.nonzero()[0] if found.multi_label else [target]
         names = [found.classes[column] for column in columns]
-        first.setdefault(file_hash(look.path), (look.path, names))
+        kept, others = first.setdefault(file_hash(look.path), (look.path, names))
+        if names != others:
+            say(f"warning: {look.path} is a copy of {kept} in another class, and is left out")
+    if len(first) < len(found.train):
+        say(f"warning: copies of other images that are left out: {len(found.train) - len(first)}")
     images, labels = zip(*first.values(), strict=True)
     return list(images), list(labels)
 
@@ -136,10 +140,8 @@ def trained(
         RunError: a file that cannot be read, or a fault in a shard.
     """
     lines = _Lines(console or Console(quiet=True))
-    images, labels = _distinct(found)
+    images, labels = _distinct(found, lines.say)
     n = len(images)
-    if n < len(found.train):
-        lines.say(f"warning: {len(found.train) - n} copies of other images are left out")
     if shards == 1:
         model.learn(images, labels, progress=progress)
     else:

@@ -1,7 +1,5 @@
 """Bytes that a strategy stores, and the buffer size that fits a limit."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from copy import deepcopy
 from typing import Any

@@ -1,7 +1,5 @@
 """Prequential accuracy: images of the stream are predicted before they are trained on."""
 
-from __future__ import annotations
-
 from copy import deepcopy
 from typing import Any
 
