@@ -1,5 +1,7 @@
 """Measure a server that learns: ratios to bare forward passes, and counts of work.
 
+Clients are threads of a second process, so that their work does not delay the server.
+
 ``OMP_NUM_THREADS=1 python benchmarks/serving.py vit_small_patch14_dinov2.lvd142m`` prints a table;
 the default is the embedded ViT. ``--events 100000`` adds a journal of so many events: memory,
 latency and time to start. Either takes two minutes on a core.
@@ -12,10 +14,15 @@ import gc
 import hashlib
 import io
 import resource
+import socket
 import tempfile
+import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
@@ -24,6 +31,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+import uvicorn
 from PIL import Image
 
 from cl_prompts.backbones.catalog import EMBEDDED
@@ -35,6 +43,7 @@ from cl_prompts.serving.journal import Event, Stored
 from cl_prompts.serving.learner import Learner
 from cl_prompts.serving.uploads import prepared
 
+BOUNDARY = "an-image"
 LABELS = [f"class {number}" for number in range(10)]
 
 
@@ -70,11 +79,6 @@ def seconds(work: Callable[[int], object], number: int) -> float:
     return time.perf_counter() - began
 
 
-def ratio(work: Callable[[int], object], bare: Callable[[int], object], n: int) -> float:
-    """Median ratio of two durations, measured in turn: a busy machine slows both."""
-    return median(seconds(work, number) / seconds(bare, number) for number in range(n))
-
-
 class Counter:
     """Count the calls of a function of torch."""
 
@@ -88,48 +92,98 @@ class Counter:
         self.patch = patch.object(torch.linalg, name, counted)
 
 
+class Client:
+    """Connections to a server, one for each thread; a second process holds them."""
+
+    def __init__(self, port: int, n: int) -> None:
+        self.port, self.own = port, threading.local()
+        self.forms = [_form(jpeg(number), LABELS[number % len(LABELS)]) for number in range(n)]
+        self.threads = ThreadPoolExecutor(8)
+
+    def post(self, path: str, number: int) -> float:
+        """Send an image, and return the seconds until the answer."""
+        if not hasattr(self.own, "line"):
+            self.own.line = HTTPConnection("127.0.0.1", self.port)
+        kind = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+        began = time.perf_counter()
+        self.own.line.request("POST", path, self.forms[number % len(self.forms)], kind)
+        answer = self.own.line.getresponse()
+        text = answer.read()
+        assert answer.status == 200, text
+        return time.perf_counter() - began
+
+    def crowd(self, number: int) -> float:
+        """Predict 64 images with eight clients."""
+        began = time.perf_counter()
+        list(self.threads.map(lambda k: self.post("/predict", k), range(64)))
+        return time.perf_counter() - began
+
+
+def _form(content: bytes, label: str) -> bytes:
+    """Return a form with an image and a label."""
+    part = f"--{BOUNDARY}\r\ncontent-disposition: form-data; name="
+    head = f'{part}"label"\r\n\r\n{label}\r\n{part}"image"; filename="a.jpg"\r\n\r\n'
+    return head.encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def _clients(port: int, n: int) -> None:
+    """Start the client of this process."""
+    global client
+    client = Client(port, n)
+
+
+def _call(name: str, *values: Any) -> Any:
+    return getattr(client, name)(*values)
+
+
+@contextmanager
+def serving(service: Service) -> Iterator[int]:
+    """Serve in a thread, and give the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(
+            uvicorn.Config(service.app, log_level="warning", timeout_keep_alive=60)
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join()
+
+
 def measure(model: Model, folder: Path, n: int) -> list[tuple[str, str]]:
     """Return the rows of the table."""
-    from starlette.testclient import TestClient
-
     learner = Learner(model, folder)
     service = Service(learner)
     contents = [jpeg(seed) for seed in range(n)]
+
+    def bare(number: int) -> None:
+        model.network.features(prepared(contents[number % n], model.card)[1][None])
+
+    def batched(number: int) -> None:
+        for start in range(0, 64, 8):
+            some = [prepared(contents[k % n], model.card)[1] for k in range(start, start + 8)]
+            model.network.features(torch.stack(some))
+
     rows = []
-    with ThreadPoolExecutor(8) as clients, TestClient(service.app, "http://localhost") as client:
+    with (
+        serving(service) as port,
+        ProcessPoolExecutor(1, get_context("spawn"), _clients, (port, n)) as other,
+    ):
 
-        def learn(number: int) -> None:
-            files = {"image": ("a.jpg", contents[number])}
-            label = LABELS[number % len(LABELS)]
-            answer = client.post("/learn", files=files, data={"label": label})
-            assert answer.status_code == 200, answer.text
+        def call(name: str, *values: Any) -> Any:
+            return other.submit(_call, name, *values).result()
 
-        def predict(number: int) -> None:
-            answer = client.post("/predict", files={"image": ("a.jpg", contents[number % n])})
-            assert answer.status_code == 200, answer.text
-
-        def bare(number: int) -> None:
-            model.network.features(prepared(contents[number % n], model.card)[1][None])
-
-        def crowd(number: int) -> None:
-            list(clients.map(predict, range(32)))
-
-        def batched(number: int) -> None:
-            for _ in range(4):
-                some = [prepared(contents[k % n], model.card)[1] for k in range(8)]
-                model.network.features(torch.stack(some))
-
-        learned = [seconds(learn, number) for number in range(n)]
+        learned = [call("post", "/learn", number) for number in range(n)]
         rows.append(("label to effect", f"median {1000 * median(learned):.0f} ms"))
         passes, counter = service.passes.batches, Counter("cholesky_ex")
-        client.post("/undo", json={"event": n})
+        learner.undo(n).result()
         with counter.patch:
-            learn(n - 1)
+            call("post", "/learn", n - 1)
         solved = f"{service.passes.batches - passes} pass, {counter.calls} factorisations"
         rows.append(("one label", solved))
-        one = ratio(predict, bare, 2 * n)
+        one = median(call("post", "/predict", k) / seconds(bare, k) for k in range(2 * n))
         rows.append(("predict, one client", f"{one:.2f} of decoding and a bare pass"))
-        many = 1 / ratio(crowd, batched, 5)
+        many = median(seconds(batched, k) / call("crowd", k) for k in range(5))
         rows.append(("predict, 8 clients", f"throughput {many:.2f} of the batched pass"))
     learner.close()
     return rows
