@@ -33,7 +33,7 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
     """
 
     classifier = MultiLabelRidge
-    excluded = ("compile", "head", *OF_GRADIENTS)
+    excluded = ("head", *OF_GRADIENTS)
     training_scores: bool = True
 
     multi_label: bool = True

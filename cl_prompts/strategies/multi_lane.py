@@ -50,7 +50,7 @@ class MultiLane(PromptStrategy):
     """
 
     excluded = (
-        *("compile", "head", "features", "prompt_form", "pull_weight"),
+        *("head", "features", "prompt_form", "pull_weight"),
         *("tokens", "token_temperature", "tokens_test", "dense_epochs", "query_block"),
     )
 

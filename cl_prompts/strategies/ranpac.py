@@ -43,7 +43,7 @@ class RanPACProbe(PrototypeStrategy):
         10000.0
     """
 
-    excluded: ClassVar[tuple[str, ...]] = ("compile", "head", *OF_GRADIENTS)
+    excluded: ClassVar[tuple[str, ...]] = ("head", *OF_GRADIENTS)
     plain_images = False
     candidates: ClassVar[tuple[float, ...]] = RIDGES
 

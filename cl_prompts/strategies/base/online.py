@@ -124,8 +124,6 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     loss_norm: LossNorm = "current"
     """Normalisation of a multi-label loss: mean over the ``"current"`` classes, or over ``"all"``
     (see :func:`~cl_prompts.losses.multi_label.multi_label_loss`)."""
-    compile: bool = False
-    """Compile the trained part of the forward pass (``torch.compile``): for long runs on a GPU."""
     device: Any = "auto"
     """``"auto"`` (GPU if there is one), ``"cpu"``, ``"cuda"``, ..."""
     plugins: Sequence[BasePlugin] = ()

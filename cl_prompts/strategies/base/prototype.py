@@ -51,7 +51,7 @@ class PrototypeStrategy(OnlineStrategy):
         0
     """
 
-    excluded: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head", *OF_GRADIENTS)
+    excluded: ClassVar[tuple[str, ...]] = ("multi_label", "head", *OF_GRADIENTS)
     keeps = "sums over the whole stream"
     plain_images = True
     classifier: ClassVar[Callable[..., PrototypeClassifier]]
