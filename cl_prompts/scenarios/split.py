@@ -128,8 +128,8 @@ class BaseSplit:
     def __len__(self) -> int:
         return len(self.tasks)
 
-    def __iter__(self) -> Iterator[Any]:
-        return (self[task] for task in range(len(self)))
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self.tasks)
 
     def __getitem__(self, task: Any) -> Any:
         """Return the rows of one task, or a tuple of them for a slice."""
