@@ -22,13 +22,14 @@ from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.multi_label import LossNorm
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.feature_cache import BUDGET, FeatureCache
+from cl_prompts.state import Registered, State
 from cl_prompts.strategies.base import construction, growth
 from cl_prompts.strategies.base import label_loss as labels
 from cl_prompts.strategies.base.experience import highest_class, mark_of
 from cl_prompts.strategies.base.head import Classifier, Head, head_of
 from cl_prompts.strategies.base.loop import OnlineLoop
 from cl_prompts.strategies.base.replay import Replay
-from cl_prompts.strategies.base.settings import Registered, Settings, State
+from cl_prompts.strategies.base.settings import Settings
 from cl_prompts.strategies.base.state import load_strategy_state, strategy_state
 from cl_prompts.strategies.base.stream import Batch, RepeatedBatches, keyed_loader
 from cl_prompts.strategies.evaluation.eval_pass import EvalPass

@@ -5,19 +5,13 @@ import inspect
 import textwrap
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any, ClassVar, Self, dataclass_transform, get_origin
 
-import torch
-from torch import Tensor
-
 from cl_prompts.checks import fits, shown
 from cl_prompts.errors import InputError, unknown
-
-#: state of a strategy or plugin: tensors and plain values, as checkpoints hold them
-State = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -173,61 +167,3 @@ def _strings_below(cls: Any) -> dict[str, str]:
         if isinstance(line, ast.AnnAssign) and isinstance(text, ast.Constant):
             found[ast.unparse(line.target)] = " ".join(str(text.value).split())
     return found
-
-
-@dataclass(eq=False, repr=False)
-class Registered:
-    """Names of the attributes that checkpoints hold, as the buffers of a module.
-
-    A value may be a tensor, a generator, a plain value such as a number, a list or None, or
-    any object with ``state_dict`` and ``load_state_dict``.
-
-    Attributes:
-        owner: object that has the attributes.
-        names: of the attributes.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> counter = SimpleNamespace(n=3)
-        >>> state = Registered(counter)
-        >>> state.add("n")
-        >>> saved = state.state_dict()
-        >>> counter.n = 0
-        >>> state.load_state_dict(saved)
-        >>> counter.n
-        3
-    """
-
-    owner: Any
-    names: list[str] = field(default_factory=list)
-
-    def add(self, *names: str) -> None:
-        """Register attributes."""
-        self.names += names
-
-    def state_dict(self) -> State:
-        """Copy the values, as tensors and plain values."""
-        return {name: _saved(getattr(self.owner, name)) for name in self.names}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a state; tensors move to the device of the present ones."""
-        for name in self.names:
-            value = getattr(self.owner, name)
-            # A copy, since a state may be loaded more than once.
-            saved = deepcopy(state[name])
-            if isinstance(value, torch.Generator):
-                value.set_state(saved)
-            elif hasattr(value, "load_state_dict"):
-                value.load_state_dict(saved)
-            elif isinstance(value, Tensor) and isinstance(saved, Tensor):
-                setattr(self.owner, name, saved.to(value.device))
-            else:
-                setattr(self.owner, name, saved)
-
-
-def _saved(value: Any) -> Any:
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    if isinstance(value, Tensor):
-        return value.clone()
-    return deepcopy(value.state_dict() if hasattr(value, "state_dict") else value)

@@ -14,9 +14,9 @@ from cl_prompts.checks import one_of, whole_number
 from cl_prompts.metrics.continual import a_auc, multi_label_run_results, results, without_course
 from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.models.base import ContinualModel
+from cl_prompts.state import State
 from cl_prompts.strategies.base.experience import TaskPosition
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
-from cl_prompts.strategies.base.settings import State
 from cl_prompts.strategies.base.stream import StreamBatch
 from cl_prompts.strategies.evaluation.evaluator import CachedEvaluator
 from cl_prompts.strategies.evaluation.prequential import Prequential

@@ -12,7 +12,7 @@ from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.closed_form.sums import sums_of
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prototype import PrototypeViT
-from cl_prompts.strategies.base.settings import State
+from cl_prompts.state import State
 from cl_prompts.strategies.base.stream import Batch, StreamBatch
 from cl_prompts.strategies.evaluation.evaluator import evaluating, macs_of
 

@@ -8,9 +8,9 @@ from cl_prompts.checks import Positive
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, copy_of
 from cl_prompts.models.prototype import PrototypeViT
+from cl_prompts.state import State
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
-from cl_prompts.strategies.base.settings import State
 from cl_prompts.strategies.base.stream import StreamBatch
 
 
