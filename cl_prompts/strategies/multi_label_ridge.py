@@ -34,7 +34,6 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
 
     classifier = MultiLabelRidge
     excluded = ("head", *OF_GRADIENTS)
-    training_scores: bool = True
 
     multi_label: bool = True
     ridge: Positive = 100.0
