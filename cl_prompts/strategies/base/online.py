@@ -25,7 +25,7 @@ from cl_prompts.models.feature_cache import BUDGET, FeatureCache
 from cl_prompts.state import Registered, State
 from cl_prompts.strategies.base import construction, growth
 from cl_prompts.strategies.base import label_loss as labels
-from cl_prompts.strategies.base.experience import highest_class, mark_of
+from cl_prompts.strategies.base.experience import mark_of
 from cl_prompts.strategies.base.head import Classifier, Head, head_of
 from cl_prompts.strategies.base.loop import OnlineLoop
 from cl_prompts.strategies.base.replay import Replay
@@ -136,8 +136,6 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     """Epochs between two evaluations by Avalanche; -1 for none."""
     seed: Size = 0
     """Seed of the private generators (buffer, shuffling)."""
-    growing: bool = False
-    """Expand the model if an experience has classes beyond ``n_classes`` (see :meth:`grow`)."""
 
     keeps: ClassVar[str] = ""
     """Memory that replaces a replay buffer; ``buffer_size`` is then refused."""
@@ -202,9 +200,6 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     ) -> dict[str, object]:
         """Train on one experience or several; ordered streams are not shuffled by default."""
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
-        if self.growing:
-            # Before labels are checked against the rows of the head.
-            self.grow(max(0, highest_class(experiences) + 1 - self.model.n_classes))
         kwargs.setdefault("shuffle", not any(mark_of(e, "ordered", False) for e in experiences))
         return super().train(experiences, eval_streams, **kwargs)
 
@@ -259,7 +254,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
 
     def make_eval_dataloader(self, num_workers: int = 0, **kwargs: object) -> None:
         """Make the loader of test images, without augmentation."""
-        self.tested = EvalPass(self.experience, self.model, growing=self.growing)
+        self.tested = EvalPass(self.experience, self.model)
         self.dataloader = self.tested.loader(self.adapted_dataset, self.eval_mb_size, num_workers)
 
     def forward(self) -> Tensor:
