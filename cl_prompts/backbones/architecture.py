@@ -236,6 +236,11 @@ class Features:
         """Whether the class token is all that is read of a block."""
         return self.pool == "token" and not self.patches
 
+    @property
+    def linear(self) -> bool:
+        """Whether a feature is the mean of tokens themselves."""
+        return self.pool == "avg" and not (self.normed or self.patches)
+
     def width(self, dim: int) -> int:
         """Return the width of a feature for tokens of width ``dim``."""
         return self.blocks * (1 + self.patches) * dim

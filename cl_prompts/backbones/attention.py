@@ -5,7 +5,7 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Attention
+from timm.layers import Attention, GluMlp, Mlp, SwiGLU
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -27,6 +27,8 @@ QKV = slice(0, 3)
 #
 #: Maximum number of keys for bf16 attention by matrix products on the CPU, to bound memory.
 MULTIPLIED_KEYS = 320
+#: MLPs whose last layer is linear, see :func:`mean_mlp`.
+LINEAR_AT_LAST = (Mlp, GluMlp, SwiGLU)
 
 
 def scaled(block: Block, branch: int, output: Tensor) -> Tensor:
@@ -129,6 +131,22 @@ def attention_output(attn: Attention, attended: Tensor, normed: Tensor) -> Tenso
     return attn.proj_drop(attn.proj(out if gate is None else out * gate(normed).sigmoid()))
 
 
+def mean_mlp(mlp: Mlp | GluMlp | SwiGLU, normed: Tensor) -> Tensor:
+    """Mean output (batch, 1, dim) of an MLP over tokens (batch, n, dim).
+
+    The last layer is linear, so it only computes the mean of the hidden units.
+    """
+    if isinstance(mlp, SwiGLU):
+        hidden = mlp.act(mlp.fc1_g(normed)) * mlp.fc1_x(normed)
+    elif isinstance(mlp, GluMlp):
+        one, two = mlp.fc1(normed).chunk(2, dim=-1)
+        hidden = one * mlp.act(two) if mlp.gate_last else mlp.act(one) * two
+    else:
+        hidden = mlp.act(mlp.fc1(normed))
+    mean = mlp.norm(mlp.drop1(hidden)).mean(dim=1, keepdim=True)
+    return mlp.drop2(mlp.fc2(mean))
+
+
 class BlockAdapter(Protocol):
     """A module parallel to a block's MLP.
 
@@ -194,6 +212,7 @@ def run_block(
     first: int | None = None,
     projected: Tensor | None = None,
     rotation: Callable[[Tensor], Tensor] | None = None,
+    mean_of: slice | None = None,
     scores: list[Tensor] | None = None,
 ) -> Tensor:
     """Run one pre-norm block on ``tokens``, which also attend to prompts.
@@ -218,10 +237,11 @@ def run_block(
         projected: cached :func:`~cl_prompts.backbones.attention.project` of the same tokens.
         rotation: rotary positions of queries and keys, see
             :class:`~cl_prompts.backbones.architecture.Rotation`.
+        mean_of: return only the mean of these tokens, see :func:`mean_mlp`; without an adapter.
         scores: list that gets the :func:`token_scores`.
 
     Returns:
-        (batch, n or ``first``, dim)
+        (batch, n or ``first``, dim), or (batch, 1, dim) with ``mean_of``
     """
     attn = block.attn
     # With a cached projection, only an output gate or rows beside it need normed tokens.
@@ -264,6 +284,10 @@ def run_block(
         attended = beside(normed, attended)
     # x' = x + attention(LN(x)), x'' = x' + MLP(LN(x')) + adapter(x')
     asking = asking + block.drop_path1(scaled(block, 1, attended))
+    if mean_of is not None:
+        asking = asking[:, mean_of]
+        mean = asking.float().mean(dim=1, keepdim=True)
+        return mean + scaled(block, 2, mean_mlp(block.mlp, block.norm2(asking)))
     out = asking + block.drop_path2(scaled(block, 2, block.mlp(block.norm2(asking))))
     return out if adapter is None else out + adapter(asking)
 

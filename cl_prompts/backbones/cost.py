@@ -183,6 +183,14 @@ class PassCounter:
             saved = rows * self.shape.dim * self.shape.width
         self.macs += batch * (self.shape.block_macs(n, context, prefix, queries) - saved)
 
+    def average_mlp(self, batch: int, n: int, averaged: int, last: int) -> None:
+        """Subtract what the MLP of n tokens saves if it returns the mean over ``averaged`` alone.
+
+        Its last layer, of ``last`` weights, then runs on one mean, the others on these tokens.
+        """
+        of_token = 2 * self.shape.dim * self.shape.hidden
+        self.macs -= batch * ((n - averaged) * of_token + (averaged - 1) * last)
+
     def keys_and_values(self, batch: int, n: int) -> None:
         """Count a batch's forward pass up to the keys and values of n tokens in a block."""
         self.blocks += batch

@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from cl_prompts.backbones.architecture import Architecture, Features, Stored
-from cl_prompts.backbones.attention import project, run_block
+from cl_prompts.backbones.attention import LINEAR_AT_LAST, project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
 from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan, gather
 from cl_prompts.checks import one_of
@@ -211,7 +211,7 @@ class FrozenViT(nn.Module):
         start, tokens, projected = self._begun(tokens, plan, entry)
         n_own = tokens.shape[1] - n_prepended
         seen: list[Tensor] = []
-        first = None
+        first = mean_of = None
         for i in range(start, stop):
             rotation = rotations[i]
             if i == stop - 1:
@@ -229,6 +229,12 @@ class FrozenViT(nn.Module):
                     first = 1
                 elif read is not None:
                     first = n_own if n_prepended else None
+                    mlp = self.vit.blocks[i].mlp
+                    if read.linear and type(mlp) in LINEAR_AT_LAST and not plan.adapter:
+                        mean_of = self.architecture.read_by(read.pool, n_own)
+                        averaged = n_own - mean_of.start
+                        last = mlp.fc2.weight.numel()
+                        self.counter.average_mlp(tokens.shape[0], n_own, averaged, last)
             self._count(i, tokens, plan, first, projected=projected is not None)
             prompts = {name: getattr(plan, name).get(i) for name in BY_BLOCK}
             wanted = scores if i == stop - 1 else None
@@ -241,13 +247,15 @@ class FrozenViT(nn.Module):
                 first=first,
                 projected=projected,
                 rotation=rotation,
+                mean_of=mean_of,
                 scores=wanted,
                 **prompts,
             )
             projected = None  # only valid for the first block
             if read is not None and i >= first_read:
-                begin = n_own if first is None else 0
-                places = slice(begin, None) if prepended_only else None
+                places = None if mean_of is None else slice(None)
+                if prepended_only:
+                    places = slice(n_own, None) if first is None else slice(None)
                 seen += self._read(tokens, read, n_own, places)
         return tokens if read is None else torch.stack(seen, dim=1)
 
