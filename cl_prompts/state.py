@@ -1,6 +1,5 @@
 """State of objects, as checkpoints hold it: attributes by name."""
 
-from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -35,7 +34,7 @@ class Registered:
         3
     """
 
-    owner: Any
+    owner: object
     names: list[str] = field(default_factory=list)
 
     def add(self, *names: str) -> None:
@@ -46,7 +45,7 @@ class Registered:
         """Copy the values, as tensors and plain values."""
         return {name: _saved(getattr(self.owner, name)) for name in self.names}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Restore a state; tensors move to the device of the present ones."""
         for name in self.names:
             value = getattr(self.owner, name)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_prompts.state import State
+
 
 class ClassAccuracy:
     """Correct and total test samples per class, without a synchronisation per batch.
@@ -163,23 +165,23 @@ class Curve:
                     wide[places] = known
                     setattr(point, name, wide)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Plain lists and tensors, one tensor for all evaluations."""
         return {"anytime": _columns(self.anytime), "task_ends": _columns(self.task_ends)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Inverse of :meth:`state_dict`."""
         for name in ("anytime", "task_ends"):
             columns = (list(state[name][entry.name]) for entry in _FIELDS)
             setattr(self, name, [Evaluation(*row) for row in zip(*columns, strict=True)])
 
 
-def _columns(evaluations: list[Evaluation]) -> dict[str, Any]:
+def _columns(evaluations: list[Evaluation]) -> State:
     """The values of each field, tensors of one shape stacked."""
     return {e.name: _stacked([getattr(row, e.name) for row in evaluations]) for e in _FIELDS}
 
 
-def _stacked(values: list[Any]) -> Any:
+def _stacked(values: list[Any]) -> object:
     alike = {v.shape if isinstance(v, Tensor) else None for v in values}
     return torch.stack(values) if len(alike) == 1 and None not in alike else values
 

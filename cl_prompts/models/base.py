@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -103,7 +103,7 @@ def copy_of(module: Module, backbone: FrozenViT) -> Module:
 
     Forward passes of the copy count as those of the backbone.
     """
-    shared: dict[int, Any] = {id(backbone): backbone}
+    shared: dict[int, object] = {id(backbone): backbone}
     if backbone.trainable:
         shared = {id(backbone.counter): backbone.counter}
     return deepcopy(module, shared).requires_grad_(False).eval()

@@ -157,7 +157,7 @@ class BaseSplit:
     def describe(self) -> str:
         """Return a table of samples and visible classes, and the numbers of unusual samples."""
         seen = self.seen.sum(axis=1)
-        columns: dict[str, list[Any]] = {
+        columns: dict[str, list[object]] = {
             "task": [*range(self.n_tasks), "all"],
             "samples": [*self.sizes, sum(self.sizes)],
             "classes": [*self.visible.sum(axis=1), seen[-1]],
@@ -228,6 +228,6 @@ def read_only(values: ArrayLike) -> np.ndarray:
     return array
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: BaseSplit | np.ndarray) -> object:
     """Convert a field that JSON does not know."""
     return value.plain() if isinstance(value, BaseSplit) else value.tolist()

@@ -82,7 +82,8 @@ class MultiHotTargets(DataAttribute):
 
     def concat(self, other: MultiHotTargets) -> MultiHotTargets:
         """Append other targets."""
-        alike = np.array_equal(self.annotated, other.annotated)
+        both = [one.annotated for one in (self, other) if one.annotated is not None]
+        alike = len(both) == 2 and np.array_equal(both[0], both[1])
         labels = np.concatenate([self.labels, other.labels])
         return MultiHotTargets(labels, self.annotated if alike else None)
 
@@ -119,7 +120,7 @@ def experience_data(
         # A list of integers would take much more memory.
         small = labels[rows].astype(np.min_scalar_type(split.n_classes))
         targets = DataAttribute(array(small.dtype.char, small.tobytes()), "targets")
-    marks: dict[str, Any] = {name: bool(getattr(split, name)) for name in CARRIED}
+    marks: dict[str, object] = {name: bool(getattr(split, name)) for name in CARRIED}
     if isinstance(split, DomainSplit):
         marks["domains"] = tuple(split.domains)
     carried = [
@@ -183,7 +184,7 @@ class LazyStream(SequenceCLStream):
         # Row t: classes of the experiences up to t.
         self._seen = np.logical_or.accumulate(present)
         # Task labels as in Avalanche's classic benchmarks.
-        self._marks: dict[str, Any] = {"task_label": 0, "task_labels": [0]}
+        self._marks: dict[str, object] = {"task_label": 0, "task_labels": [0]}
         self._marks |= {name: getattr(split, name) for name in CARRIED}
         self._made: dict[int, DatasetExperience] = {}
         # Slices are copies and keep this reference.

@@ -2,6 +2,7 @@
 
 from bisect import insort
 from collections import defaultdict
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ class ReplayBuffer(Stateful):
         (0, (0, 2))
     """
 
-    state = ("slots", "filled", "generator")
+    state: ClassVar[tuple[str, ...]] = ("slots", "filled", "generator")
 
     def __init__(self, size: int, *, width: int = 1, seed: int = 0) -> None:
         self.size = size

@@ -152,7 +152,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     remember_first: ClassVar[bool] = False
     """Whether stream samples enter the buffer before the update on them, not after it."""
 
-    def __init__(self, *unnamed: object, **settings: Any) -> None:
+    def __init__(self, *unnamed: object, **settings: object) -> None:
         construction.check_arguments(type(self).__name__, unnamed, settings)
         self.assign(settings)
         self.check_settings()

@@ -30,8 +30,8 @@ class Setting:
     """
 
     name: str
-    kind: Any
-    default: Any
+    kind: object
+    default: object
 
 
 @dataclass_transform(kw_only_default=True)
@@ -63,7 +63,7 @@ class Settings:
     __settings: ClassVar[dict[str, Setting]] = {}
     __signature__: ClassVar[inspect.Signature]
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         """Collect the settings, and give them to ``inspect.signature``."""
         super().__init_subclass__(**kwargs)
         found: dict[str, Setting] = {}
@@ -83,7 +83,7 @@ class Settings:
         # assign() checks argument names better than the wrapper that Avalanche puts around it.
         cls.__init__ = inspect.unwrap(cls.__init__)  # type: ignore[method-assign]
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: object) -> None:
         self.assign(settings)
 
     @classmethod
@@ -95,7 +95,7 @@ class Settings:
         """Return the values of the named settings (of all, if none is named)."""
         return {name: getattr(self, name) for name in names or self.__settings}
 
-    def assign(self, given: Mapping[str, Any]) -> None:
+    def assign(self, given: Mapping[str, object]) -> None:
         """Set every setting to the given value or its default.
 
         Raises:
@@ -115,7 +115,7 @@ class Settings:
             fits(setting.name, value, setting.kind)
             setattr(self, setting.name, value)
 
-    def replace(self, name: str, value: Any) -> Self:
+    def replace(self, name: str, value: object) -> Self:
         """Return a copy with other values for the given settings.
 
         Args:
@@ -157,7 +157,7 @@ def sentences(cls: type[Settings]) -> dict[str, str]:
     return {name: found.get(name, "") for name in cls.settings()}
 
 
-def _strings_below(cls: Any) -> dict[str, str]:
+def _strings_below(cls: type) -> dict[str, str]:
     """Map the annotated names of a class body to the strings below them."""
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(definition, ast.ClassDef)
