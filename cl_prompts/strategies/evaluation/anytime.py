@@ -11,6 +11,7 @@ from avalanche.training import JointTraining
 from avalanche.training.templates import SupervisedTemplate
 
 from cl_prompts.checks import one_of, whole_number
+from cl_prompts.losses.classification import batch_classes
 from cl_prompts.metrics.continual import a_auc, multi_label_run_results, results, without_course
 from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.models.base import ContinualModel
@@ -214,11 +215,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
             if not self.evaluator.multi_label and int(labels.max()) >= self.n_classes:
                 self.n_classes = int(labels.max()) + 1
                 self._widen()
-            self._seen |= (
-                (labels > 0).any(dim=0)
-                if self.evaluator.multi_label
-                else torch.zeros_like(self._seen).index_fill(0, labels, True)
-            )
+            self._seen |= batch_classes(labels, self.n_classes)
 
     def after_training_iteration(self, strategy: SupervisedTemplate, **kwargs: object) -> None:
         """Evaluate if a threshold was reached."""
