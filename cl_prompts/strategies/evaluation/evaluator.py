@@ -18,7 +18,7 @@ from cl_prompts.metrics.curve import ClassAccuracy, Evaluation
 from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_results
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.feature_cache import FeatureCache
-from cl_prompts.state import State
+from cl_prompts.state import Registered, State
 
 
 class CachedEvaluator:
@@ -82,6 +82,7 @@ class CachedEvaluator:
         self.confidence = torch.zeros(0)
         """(n,) :func:`~cl_prompts.metrics.confidence.confidence` of the last evaluation's images,
         in no particular order."""
+        self._state = Registered(self, ["images", "macs", "confidence"])
         self._features = FeatureCache()
         self._features.reserve(0, len(self.targets))
         self._loader: DataLoader[list[Tensor]] | None = None
@@ -180,17 +181,13 @@ class CachedEvaluator:
     def state_dict(self, model: nn.Module) -> State:
         """Cached parts that later evaluations of this model can use, and the counters."""
         return {
-            "images": self.images,
-            "macs": self.macs,
-            "confidence": self.confidence.clone(),
+            **self._state.state_dict(),
             "features": self._features.state_dict(self._cache_keys(model)),
         }
 
     def load_state_dict(self, state: State, model: nn.Module) -> None:
         """Inverse of :meth:`state_dict`, for a model in the same state."""
-        self.images = int(state["images"])
-        self.macs = float(state["macs"])
-        self.confidence = state["confidence"].clone()
+        self._state.load_state_dict(state)
         self._features.load_state_dict(state["features"], self._cache_keys(model), self.device)
 
     @torch.no_grad()
