@@ -1,12 +1,13 @@
 """Seeds derived from a run's seed, and draws that leave global generators alone."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
+
+from cl_prompts.state import State
 
 #: A prime: runs with neighbouring seeds do not share derived seeds for small counts.
 STRIDE = 1_000_003
@@ -35,7 +36,7 @@ def seed_globals(seed: int) -> None:
     np.random.seed(seed % 2**32)  # the largest that it takes
 
 
-def global_states() -> dict[str, Any]:
+def global_states() -> State:
     """Return the states of the global generators of torch (CPU), numpy and Python."""
     kind, words, *rest = np.random.get_state(legacy=True)
     return {
@@ -45,7 +46,7 @@ def global_states() -> dict[str, Any]:
     }
 
 
-def set_global_states(states: Mapping[str, Any]) -> None:
+def set_global_states(states: State) -> None:
     """Restore the states of :func:`global_states`."""
     torch.set_rng_state(states["torch"])
     kind, words, *rest = states["numpy"]

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from cl_prompts.backbones import create_backbone
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios import class_incremental_benchmark, mlcil_benchmark, si_blurry_benchmark
+from cl_prompts.state import State
 from cl_prompts.strategies.base.online import OnlineStrategy
 
 N_CLASSES = 6
@@ -231,9 +232,9 @@ class _Stop(Exception):
     """Interruption of a trial."""
 
 
-def _state_at(trial: Trial, strategy: OnlineStrategy, batches: int | None) -> dict[str, Any]:
+def _state_at(trial: Trial, strategy: OnlineStrategy, batches: int | None) -> State:
     """Return the state after some stream batches, or after the first experience."""
-    states: list[dict[str, Any]] = []
+    states: list[State] = []
 
     def between_batches() -> None:
         states.append(_as_file(strategy.state_dict()))
@@ -248,7 +249,7 @@ def _state_at(trial: Trial, strategy: OnlineStrategy, batches: int | None) -> di
     return _as_file(strategy.state_dict())
 
 
-def _as_file(state: dict[str, Any]) -> dict[str, Any]:
+def _as_file(state: State) -> State:
     """Save a state and load it again."""
     file = io.BytesIO()
     torch.save(state, file)
@@ -267,9 +268,9 @@ CHECKS = (
 )
 
 
-def state_of(owner: Any) -> dict[str, Tensor]:
+def state_of(owner: nn.Module | OnlineStrategy) -> dict[str, Tensor]:
     """Copy the state of a module, or of a strategy's model."""
-    module = getattr(owner, "model", owner)
+    module = owner if isinstance(owner, nn.Module) else owner.model
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 

@@ -17,6 +17,8 @@ from cl_prompts.errors import InputError, unknown
 
 Function = TypeVar("Function", bound=Callable[..., object])
 Kind = Literal["scenario", "data set"]
+#: parameter -> its type and its default, ``...`` without one
+Parameters = dict[str, tuple[object, object]]
 Trust = bool | Collection[str]
 """Dotted names that may be imported: True for any, False for none."""
 
@@ -158,7 +160,7 @@ def load_function(kind: Kind, path: str) -> Any:
     return found
 
 
-def keywords(function: Callable[..., object], without: set[str]) -> dict[str, tuple[Any, Any]]:
+def keywords(function: Callable[..., object], without: set[str]) -> Parameters:
     """Return the parameters of a function, class or ``functools.partial``.
 
     >>> def letters(image_size: int, alphabet: str = "latin"): ...
@@ -173,7 +175,7 @@ def keywords(function: Callable[..., object], without: set[str]) -> dict[str, tu
     inner = getattr(function, "func", function)
     target = inner.__init__ if isinstance(inner, type) else inner  # type: ignore[misc]
     hints = get_type_hints(target, include_extras=True) if inspect.isfunction(target) else {}
-    found = {}
+    found: Parameters = {}
     for name, parameter in inspect.signature(function).parameters.items():
         variable = parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if not variable and name not in without:

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 #: imported once, before the forks that run tests
 LIBRARIES = ("pytest", "hypothesis", "timm", "avalanche.training.templates", "torchvision")
 #: slow, and about other things than the entries
-LEFT_OUT = ("models/test_compiled.py", "families/test_second_device.py")
+LEFT_OUT = ("families/test_second_device.py",)
 
 
 class Mutant(NamedTuple):

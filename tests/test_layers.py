@@ -14,7 +14,7 @@ from tests.forked import forked
 
 PACKAGE = Path(cl_prompts.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
-EVERYWHERE = {"catalog", "errors", "checks", "seeds", "user_code", "versions"}
+EVERYWHERE = {"catalog", "errors", "checks", "seeds", "state", "user_code", "versions"}
 PARTS = {"backbones", "prompts", "closed_form", "models", "losses", "training", "metrics"}
 #: room -> the rooms that it may import from, besides errors and checks
 ROOMS: dict[str, set[str]] = {
@@ -34,6 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "checks": set(),
     "seeds": set(),
+    "state": set(),
     "versions": set(),
     "user_code": set(),
     "testing": {"backbones", "scenarios", "strategies"},
@@ -75,6 +76,7 @@ LIBRARIES: dict[str, set[str]] = {
     **{loose: set() for loose in (*EVERYWHERE, "__init__")},
     "checks": {"pydantic", "annotated_types"},
     "seeds": {"numpy", "torch"},
+    "state": {"torch"},
 }
 #: the only files of scenarios that know Avalanche
 DOORS = {"benchmarks.py", "streams.py"}

@@ -5,9 +5,7 @@ The unit F is one plain forward pass of one image.
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -119,30 +117,6 @@ def _weights(module: nn.Module) -> int:
     return sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear))
 
 
-class Counts(NamedTuple):
-    """Counts of a :class:`PassCounter`.
-
-    Attributes:
-        images: embedded images.
-        blocks: forward passes of an image through a block.
-        macs: multiply-accumulates.
-
-    Example:
-        >>> Counts().macs
-        0.0
-        >>> Counts(blocks=3).plus(Counts(blocks=1))
-        Counts(images=0, blocks=4, macs=0.0)
-    """
-
-    images: int = 0
-    blocks: int = 0
-    macs: float = 0.0
-
-    def plus(self, more: Counts) -> Counts:
-        """Add two counts."""
-        return Counts(*map(operator.add, self, more))
-
-
 @dataclass
 class PassCounter:
     """Running total of a backbone's compute.
@@ -167,13 +141,13 @@ class PassCounter:
     blocks: int = 0
     macs: float = 0.0
 
-    def counts(self) -> Counts:
-        """Return the counts so far."""
-        return Counts(self.images, self.blocks, self.macs)
+    def counts(self) -> dict[str, float]:
+        """Return the counts so far, by name."""
+        return {"images": self.images, "blocks": self.blocks, "macs": self.macs}
 
-    def reset(self, counts: Counts | None = None) -> None:
+    def reset(self, images: int = 0, blocks: int = 0, macs: float = 0.0) -> None:
         """Restart at zero, or at earlier counts."""
-        self.images, self.blocks, self.macs = counts or Counts()
+        self.images, self.blocks, self.macs = images, blocks, macs
 
     def embed(self, batch: int) -> None:
         """Count the embedding of a batch of images."""

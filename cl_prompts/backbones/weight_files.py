@@ -39,7 +39,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: pickled objects, or not a weight file.
     """
-    state: Any
+    state: object
     try:
         state = read_tensors(path)
     except Exception as error:

@@ -215,8 +215,8 @@ class AnaCP(SolvedClassifier):
         weight, info = attempt_positive(system, h.T @ onehot)
         return weight, torch.stack([info, *(state for _, state in solutions)]).amax()
 
-    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
-        weight = self.solution(wait=wait)
+    def _scores(self, x: Tensor) -> Tensor:
+        weight = self.solution()
         return self.last(self.aligned(F.normalize(x, dim=1))) @ weight
 
 

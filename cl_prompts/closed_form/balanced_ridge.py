@@ -95,5 +95,5 @@ class BalancedRidge(SymmetricSums, SolvedClassifier):
         system.diagonal().add_(self.ridge)
         return attempt_positive(system, (v[:, None] * self.sums).T)
 
-    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
-        return self.expansion(x) @ self.solution(wait=wait)
+    def _scores(self, x: Tensor) -> Tensor:
+        return self.expansion(x) @ self.solution()

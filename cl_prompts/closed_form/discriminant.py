@@ -187,8 +187,8 @@ class RegularisedDiscriminant(RidgedScatter):
         self.log_det = 2 * small.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1)
         return torch.cholesky_solve(self.mean.T, root), info
 
-    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
-        weight = self.solution(wait=wait)
+    def _scores(self, x: Tensor) -> Tensor:
+        weight = self.solution()
         # x S^-1 mu_c - mu_c S^-1 mu_c / 2, as for one covariance
         linear = x @ weight - (self.mean.T * weight).sum(dim=0) / 2
         # |F_c (x - mu_c)|^2 / 2

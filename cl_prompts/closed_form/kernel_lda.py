@@ -82,8 +82,8 @@ class KernelLDA(PrototypeClassifier):
         for member in self.members:
             member.update(x, labels)
 
-    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
-        scores = torch.stack([member.scores(x, wait=wait) for member in self.members])
+    def _scores(self, x: Tensor) -> Tensor:
+        scores = torch.stack([member.scores(x) for member in self.members])
         if len(scores) == 1:
             return scores[0]
         # z is twice the score, up to a term that all classes share.
@@ -178,6 +178,6 @@ class ClasswiseLDA(StreamingLDA):
             system += weight * shrunk(scatter, n, "oas")
         return system
 
-    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+    def _scores(self, x: Tensor) -> Tensor:
         # log(n_c / n), up to a constant
-        return super()._scores(x, wait=wait) + self.count.clamp(min=1).log()
+        return super()._scores(x) + self.count.clamp(min=1).log()

@@ -117,7 +117,7 @@ class MahalanobisPerClass(PrototypeClassifier):
         self.current = classes = self.seen.nonzero().flatten().tolist()
         return classes, self.inverses
 
-    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+    def _scores(self, x: Tensor) -> Tensor:
         classes, inverses = self._inverted()
         v = F.normalize(x, dim=1)
         # Any number for unseen classes, whose scores are hidden.

@@ -205,10 +205,10 @@ class MultiLabelRidge(RanPAC):
         return self.statistics.inputs(weighed[:, :-1]), targets, weighed[:, -1]
 
     @torch.no_grad()
-    def logits(self, features: Tensor, *, wait: bool = True) -> Tensor:
+    def logits(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> scores (batch, classes) float32, 0 for unseen classes."""
         with torch.autocast(features.device.type, enabled=False):
-            scores = self._scores(features.to(self.count.dtype), wait=wait).float()
+            scores = self._scores(features.to(self.count.dtype)).float()
         return scores.masked_fill(~self.seen, 0)
 
     def _annotated(self, labels: Tensor, annotated: Tensor | None) -> Tensor:

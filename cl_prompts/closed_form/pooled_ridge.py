@@ -75,8 +75,8 @@ class PooledRidge(RidgedScatter):
         a.diagonal().add_(self.ridge)
         return attempt_positive(a, b)
 
-    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
-        weight = self.solution(wait=wait)
+    def _scores(self, x: Tensor) -> Tensor:
+        weight = self.solution()
         return x @ weight[:-1] + weight[-1]
 
 

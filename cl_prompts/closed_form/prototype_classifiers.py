@@ -79,13 +79,11 @@ class PrototypeClassifier(nn.Module):
             self.count += onehot.sum(dim=0)
 
     @torch.no_grad()
-    def logits(self, features: Tensor, *, wait: bool = True) -> Tensor:
+    def logits(self, features: Tensor) -> Tensor:
         """Score features (batch, dim) of any float type.
 
         Args:
             features: (batch, dim).
-            wait: check a new solution now, which synchronises with a GPU; else a failed one scores
-                NaN.
 
         Returns:
             (batch, classes) float32, -inf for unseen classes.
@@ -93,13 +91,13 @@ class PrototypeClassifier(nn.Module):
         Raises:
             RunError: a linear system cannot be solved.
         """
-        return self.scores(features, wait=wait).float()
+        return self.scores(features).float()
 
     @torch.no_grad()
-    def scores(self, features: Tensor, *, wait: bool = True) -> Tensor:
+    def scores(self, features: Tensor) -> Tensor:
         """:meth:`logits` in the precision of the statistics."""
         with torch.autocast(features.device.type, enabled=False):
-            scores = self._scores(features.to(self.count.dtype), wait=wait)
+            scores = self._scores(features.to(self.count.dtype))
             return scores.masked_fill(~self.seen, -torch.inf)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -136,7 +134,7 @@ class PrototypeClassifier(nn.Module):
         """Add a batch, before ``count`` does."""
         raise NotImplementedError
 
-    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+    def _scores(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
 
@@ -175,7 +173,7 @@ class NearestClassMean(PrototypeClassifier):
         # mu_c += (sum of the batch's x - n_c mu_c) / N_c
         self.mean += (onehot.T @ x - n[:, None] * self.mean) / total[:, None]
 
-    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+    def _scores(self, x: Tensor) -> Tensor:
         if self.metric == "cosine":
             return F.normalize(x, dim=-1) @ F.normalize(self.mean, dim=-1).T
         # -|x - mu_c|^2 but for |x|^2, which all classes share
@@ -197,21 +195,18 @@ class SolvedClassifier(PrototypeClassifier):
     weight: Tensor | None
     regulariser = "ridge"
     """Name of the attribute that makes the system positive definite."""
-    _unchecked: Tensor | None = None
 
-    def solution(self, *, wait: bool = True) -> Tensor:
+    def solution(self) -> Tensor:
         """The weight (features, classes) for all samples so far.
 
         Raises:
             RunError: the system is not positive definite to working precision.
         """
         if self.weight is None:
-            self.weight, self._unchecked = self._attempt()
-        # The check synchronises with a GPU.
-        if self._unchecked is not None and (wait or self.weight.device.type == "cpu"):
+            weight, info = self._attempt()
             name, value = type(self).__name__, getattr(self, self.regulariser)
-            check_solved(self._unchecked, name, self.weight.dtype, self.regulariser, value)
-            self._unchecked = None
+            check_solved(info, name, weight.dtype, self.regulariser, value)
+            self.weight = weight
         return self.weight
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
@@ -327,9 +322,9 @@ class StreamingLDA(PooledScatter):
         # L^-1 = (1 - e) S + e I, or another form
         return shrunk(self.scatter, self.count.sum(), self.shrinkage, self.shrinkage_form)
 
-    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
+    def _scores(self, x: Tensor) -> Tensor:
         x = self.inputs(x)
-        weight = self.solution(wait=wait)
+        weight = self.solution()
         # x L mu_c - mu_c L mu_c / 2
         scores = x @ weight - (self.mean.T * weight).sum(dim=0) / 2
         return self._relative(scores)

@@ -105,5 +105,5 @@ class RanPAC(SolvedClassifier):
     def _attempt(self) -> tuple[Tensor, Tensor]:
         return self.statistics.attempt(self.ridge)
 
-    def _scores(self, x: Tensor, *, wait: bool = True) -> Tensor:
-        return self.statistics.inputs(x) @ self.solution(wait=wait)
+    def _scores(self, x: Tensor) -> Tensor:
+        return self.statistics.inputs(x) @ self.solution()

@@ -208,7 +208,7 @@ DATASETS: dict[str, DataSetEntry] = {
 }
 
 
-def read_entry(name: str, root: str | Path | None, *, download: bool, **options: Any) -> Source:
+def read_entry(name: str, root: str | Path | None, *, download: bool, **options: object) -> Source:
     """Read the images and labels of a registered data set.
 
     Args:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -153,7 +153,9 @@ def check_files(what: str, train: Sequence[ImageFile], test: Sequence[ImageFile]
     check_apart(what, *inodes)
 
 
-def check_apart(what: str, train: Mapping[ImageFile, Any], test: Mapping[ImageFile, Any]) -> None:
+def check_apart(
+    what: str, train: Mapping[ImageFile, Hashable], test: Mapping[ImageFile, Hashable]
+) -> None:
     """Refuse an image that is in both parts.
 
     Args:

@@ -151,7 +151,7 @@ def _is_saved(folder: str) -> bool:
     return any(map(os.path.isfile, (f"{folder}/dataset_dict.json", f"{folder}/state.json")))
 
 
-def _test_split(found: Mapping[str, Any]) -> str | None:
+def _test_split(found: Mapping[str, object]) -> str | None:
     return next((name for name in _TEST_SPLITS if name in found), None)
 
 

@@ -16,7 +16,7 @@ from cl_prompts.datasets.fingerprint import check_files
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform, PrivateRandom
 from cl_prompts.errors import InputError, unknown
-from cl_prompts.user_code import call_function, keywords, load_function
+from cl_prompts.user_code import Parameters, call_function, keywords, load_function
 
 Crop = Literal["published", "whole", "square", "random_area"]
 
@@ -40,7 +40,7 @@ def find_dataset(name: str) -> DataSetEntry | Callable[..., DataSet]:
     return load_function("data set", name)
 
 
-def dataset_options(name: str) -> dict[str, tuple[Any, Any]]:
+def dataset_options(name: str) -> Parameters:
     """Return the options that ``load_dataset`` passes to a data set's reader or function.
 
     >>> list(dataset_options("voc2007"))
@@ -146,7 +146,7 @@ def load_dataset(
     return data
 
 
-def dataset_of_function(name: str, given: Mapping[str, Any], **offered: int) -> DataSet:
+def dataset_of_function(name: str, given: Mapping[str, object], **offered: int) -> DataSet:
     """Call a user's function, by its dotted name, and check its data set.
 
     Args:
@@ -165,7 +165,7 @@ def dataset_of_function(name: str, given: Mapping[str, Any], **offered: int) -> 
     return made
 
 
-def _checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _checked_options(name: str, options: Mapping[str, object]) -> dict[str, object]:
     """Check the names and types of a registered data set's options."""
     known = dataset_options(name)
     for key in options:

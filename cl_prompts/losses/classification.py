@@ -22,7 +22,7 @@ def batch_classes(labels: Tensor, n_classes: int) -> Tensor:
     the batch as trained on, replayed samples included: a buffer widens the competition.
 
     Args:
-        labels: (batch,) class ids.
+        labels: (batch,) class ids, or zeros and ones (batch, classes).
         n_classes: columns of the logits.
 
     Returns:
@@ -32,6 +32,8 @@ def batch_classes(labels: Tensor, n_classes: int) -> Tensor:
         >>> batch_classes(torch.tensor([3, 1, 3]), 5).tolist()
         [False, True, False, True, False]
     """
+    if labels.dim() == 2:
+        return (labels > 0).any(dim=0)
     present = torch.zeros(n_classes, dtype=torch.bool, device=labels.device)
     # index_fill does not synchronise with a GPU, unique does.
     return present.index_fill_(0, labels, True)

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_prompts.state import State
+
 
 class ClassAccuracy:
     """Correct and total test samples per class, without a synchronisation per batch.
@@ -147,49 +149,46 @@ class Curve:
     def widen(self, n_classes: int) -> None:
         """Enlarge all evaluations to ``n_classes`` columns, NaN and no images for new classes."""
         for point in (*self.anytime, *self.task_ends):
-            more = (0, n_classes - len(point.by_class))
-            point.by_class = F.pad(point.by_class, more, value=torch.nan)
-            if point.by_class_fixed is not None:
-                fixed = n_classes - len(point.by_class_fixed)
-                point.by_class_fixed = F.pad(point.by_class_fixed, (0, fixed), value=torch.nan)
-            if point.images is not None:
-                point.images = F.pad(point.images, (0, n_classes - len(point.images)))
-            if point.by_cell is not None and point.images_by_cell is not None:
-                point.by_cell = F.pad(point.by_cell, more, value=torch.nan)
-                point.images_by_cell = F.pad(point.images_by_cell, more)
+            for name, value in _UNKNOWN.items():
+                known = getattr(point, name)
+                if known is not None:
+                    more = (0, n_classes - known.shape[-1])
+                    setattr(point, name, F.pad(known, more, value=value))
 
     def spread(self, places: list[int], n_domains: int) -> None:
         """Move the known domains to the rows ``places`` of ``n_domains``, NaN elsewhere."""
         for point in (*self.anytime, *self.task_ends):
-            if point.by_cell is None or point.images_by_cell is None:
-                continue
-            shape = (n_domains, point.by_cell.shape[1])
-            spread = point.by_cell.new_full(shape, torch.nan)
-            images = point.images_by_cell.new_zeros(shape)
-            spread[places] = point.by_cell
-            images[places] = point.images_by_cell
-            point.by_cell = spread
-            point.images_by_cell = images
+            for name in ("by_cell", "images_by_cell"):
+                known = getattr(point, name)
+                if known is not None:
+                    wide = known.new_full((n_domains, known.shape[1]), _UNKNOWN[name])
+                    wide[places] = known
+                    setattr(point, name, wide)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Plain lists and tensors, one tensor for all evaluations."""
         return {"anytime": _columns(self.anytime), "task_ends": _columns(self.task_ends)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Inverse of :meth:`state_dict`."""
         for name in ("anytime", "task_ends"):
             columns = (list(state[name][entry.name]) for entry in _FIELDS)
             setattr(self, name, [Evaluation(*row) for row in zip(*columns, strict=True)])
 
 
-def _columns(evaluations: list[Evaluation]) -> dict[str, Any]:
+def _columns(evaluations: list[Evaluation]) -> State:
     """The values of each field, tensors of one shape stacked."""
     return {e.name: _stacked([getattr(row, e.name) for row in evaluations]) for e in _FIELDS}
 
 
-def _stacked(values: list[Any]) -> Any:
+def _stacked(values: list[Any]) -> object:
     alike = {v.shape if isinstance(v, Tensor) else None for v in values}
     return torch.stack(values) if len(alike) == 1 and None not in alike else values
 
 
 _FIELDS = fields(Evaluation)
+#: Fields with a column of each class, and the value of a class without images.
+_UNKNOWN = {
+    **dict.fromkeys(("by_class", "by_class_fixed", "by_cell"), torch.nan),
+    **dict.fromkeys(("images", "images_by_cell"), 0),
+}

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,7 +20,6 @@ from cl_prompts.backbones.weight_files import backbone_hash, state_hash
 from cl_prompts.closed_form.whitening import FeatureWhitening
 from cl_prompts.errors import InputError
 from cl_prompts.models.alignment import BatchAlignment
-from cl_prompts.models.compiled import CompiledDecoding
 from cl_prompts.models.heads import FINITE_MASK
 from cl_prompts.models.slow_heads import Ensemble, SlowHeads
 from cl_prompts.prompts.patches import PatchSelection
@@ -104,12 +103,9 @@ def copy_of(module: Module, backbone: FrozenViT) -> Module:
 
     Forward passes of the copy count as those of the backbone.
     """
-    shared: dict[int, Any] = {id(backbone): backbone}
+    shared: dict[int, object] = {id(backbone): backbone}
     if backbone.trainable:
         shared = {id(backbone.counter): backbone.counter}
-    compiled = getattr(module, "compiled", None)
-    if compiled is not None:
-        shared[id(compiled)] = None  # it would run the original
     return deepcopy(module, shared).requires_grad_(False).eval()
 
 
@@ -154,8 +150,6 @@ class ContinualModel(nn.Module):
     """Slow heads that are combined with the head in evaluation, or None."""
     patches: PatchSelection | None = None
     """The selection of patches of prompted forward passes in training; None for all."""
-    compiled: CompiledDecoding | None
-    """The compiled second stage, or None to run :meth:`decode` itself."""
 
     head: nn.Module
     ensemble: Ensemble = "softmax_max_prob"
@@ -179,7 +173,6 @@ class ContinualModel(nn.Module):
         self.multi_label = multi_label
         self.whitening = None
         self.slow = None
-        self.compiled = None
 
     def grown(self) -> None:
         """Update the number of columns; slow heads copy the head's new rows."""
@@ -272,9 +265,7 @@ class ContinualModel(nn.Module):
     def run(self, images: Tensor | None, cached: Mapping[str, Tensor] | None = None) -> Output:
         """Run both stages of a forward pass. Arguments as :meth:`encode`."""
         encoding = self.encode(images, cached or {})
-        # Only the second stage learns, so only it is compiled.
-        decode = self.decode if self.compiled is None else self.compiled
-        return replace(decode(encoding), cacheable=encoding.parts)
+        return replace(self.decode(encoding), cacheable=encoding.parts)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (batch, 3, size, size) in [0, 1], RGB -> logits (batch, n_classes)."""

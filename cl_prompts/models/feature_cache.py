@@ -2,13 +2,13 @@
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.growth import padded
+from cl_prompts.state import State
 
 #: Bytes for the features of training images.
 BUDGET = 2**30
@@ -146,7 +146,7 @@ class FeatureCache:
         order = torch.cat([old, new]).argsort().to(images.device)
         return {name: torch.cat([parts[name], computed[name].float()])[order] for name in keys}
 
-    def state_dict(self, keys: Keys) -> dict[str, Any]:
+    def state_dict(self, keys: Keys) -> State:
         """State with the values of these versions.
 
         A resumed run needs the values: computed in another batch they might be rounded differently.
@@ -163,9 +163,7 @@ class FeatureCache:
             "parts": parts,
         }
 
-    def load_state_dict(
-        self, state: Mapping[str, Any], keys: Keys, device: torch.device | str
-    ) -> None:
+    def load_state_dict(self, state: State, keys: Keys, device: torch.device | str) -> None:
         """Load a state of :meth:`state_dict`; ``keys`` are those of the restored model."""
         self.reused = int(state["reused"])
         self._n = int(state["n"])

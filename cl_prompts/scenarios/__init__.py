@@ -15,7 +15,7 @@ __getattr__, __dir__ = door(
     " benchmarks.si_blurry_multi_label_benchmark class_incremental.class_incremental_split"
     " class_incremental.mlcil_split domain_incremental.DomainSplit"
     " domain_incremental.domain_incremental_split multi_label_split.MultiLabelSplit"
-    " multi_label_split.MultiLabelTask registry.SCENARIOS registry.Scenario registry.find_scenario"
+    " registry.SCENARIOS registry.Scenario registry.find_scenario"
     " si_blurry.disjoint_split si_blurry.i_blurry_split si_blurry.iid_split"
     " si_blurry.si_blurry_split si_blurry_multi_label.si_blurry_multi_label_split split.BaseSplit"
     " split.Split",

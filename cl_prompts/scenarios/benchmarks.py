@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 from avalanche.benchmarks import CLScenario
@@ -43,7 +42,7 @@ def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[...,
     """
     scenario = Scenario.of(split_function)
 
-    def build(train: classes.Items, test: classes.Items, **parameters: Any) -> CLScenario:
+    def build(train: classes.Items, test: classes.Items, **parameters: object) -> CLScenario:
         targets = classes.labels_of("train labels", train)
         split = scenario.make(targets, getattr(train, "domains", None), **parameters)
         return benchmark_from_split(train, test, split)

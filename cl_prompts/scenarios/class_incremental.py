@@ -34,9 +34,9 @@ def mlcil_split(
         >>> from cl_prompts.scenarios import mlcil_split
         >>> labels = [[1, 1, 0, 0], [0, 0, 1, 0], [0, 1, 0, 1], [1, 0, 1, 1]]
         >>> split = mlcil_split(labels, protocol="B2-C1")
-        >>> [task.classes for task in split], split.parameters
-        ([(0, 1), (2,), (3,)], {'base': 2, 'increment': 1})
-        >>> [task.train_indices.tolist() for task in split]
+        >>> split.visible[0].tolist(), split.parameters
+        ([True, True, False, False], {'base': 2, 'increment': 1})
+        >>> [rows.tolist() for rows in split]
         [[0, 2, 3], [1, 3], [2, 3]]
 
     Args:

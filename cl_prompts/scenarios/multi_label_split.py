@@ -1,7 +1,6 @@
 """Splits of multi-label data sets."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,31 +9,12 @@ from cl_prompts.datasets.classes import positive_matrix
 from cl_prompts.scenarios.split import BaseSplit, Split
 
 
-@dataclass(frozen=True, eq=False)
-class MultiLabelTask:
-    """The annotated classes and the images of one task.
-
-    Example:
-        >>> split = MultiLabelSplit.of("by hand", labels=[[1, 0], [1, 1]], tasks=[[0], [1]])
-        >>> split[1].classes, split[1].train_indices.tolist()
-        ((0, 1), [1])
-
-    Attributes:
-        classes: label ids that are visible in the task, ascending.
-        train_indices: data-set rows in stream order, (n,) int64, read-only.
-    """
-
-    classes: tuple[int, ...]
-    train_indices: np.ndarray
-
-
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class MultiLabelSplit(BaseSplit):
     """A split of multi-label images, and the labels visible in each task.
 
     Made by ``mlcil_split`` and ``si_blurry_multi_label_split``, or from your own tasks by
-    ``MultiLabelSplit.of``. See ``BaseSplit`` for the fields of all splits. ``split[t]`` is a
-    ``MultiLabelTask``.
+    ``MultiLabelSplit.of``. See ``BaseSplit`` for the fields of all splits.
 
     In task t the learner sees the labels of the classes ``visible[t]``. All other labels of the
     task's images are 0 to the learner, even if the image shows the class.
@@ -48,8 +28,8 @@ class MultiLabelSplit(BaseSplit):
         ... )
         >>> split
         <multi-label by hand split: 2 tasks, 2 classes, 2 samples>
-        >>> [task.classes for task in split], split.counts.tolist()
-        ([(0,), (1,)], [[2, 0], [0, 1]])
+        >>> split[0].tolist(), split.counts.tolist()
+        ([0, 1], [[2, 0], [0, 1]])
 
     Attributes:
         counts: visible positives of each class in each task, (n_tasks, n_classes) int64, read-only.
@@ -71,12 +51,6 @@ class MultiLabelSplit(BaseSplit):
             task: index of the task.
         """
         return np.flatnonzero(np.asarray(test_labels)[:, self.seen[task]].any(axis=1))
-
-    def __getitem__(self, task: Any) -> Any:
-        """Return one task, or a tuple of tasks for a slice."""
-        if isinstance(task, slice):
-            return tuple(self[i] for i in range(self.n_tasks)[task])
-        return MultiLabelTask(tuple(np.flatnonzero(self.counts[task]).tolist()), self.tasks[task])
 
     @property
     def title(self) -> str:

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -71,7 +70,7 @@ class Scenario:
         return list(keywords(partial(self.split, None), {DOMAINS}))
 
     def make(
-        self, targets: ArrayLike, domain_of_each: ArrayLike | None = None, **parameters: Any
+        self, targets: ArrayLike, domain_of_each: ArrayLike | None = None, **parameters: object
     ) -> BaseSplit:
         """Split the labels of a training set, whose domains a function may take, too.
 

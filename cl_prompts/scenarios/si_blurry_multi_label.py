@@ -56,8 +56,8 @@ def si_blurry_multi_label_split(
         >>> from cl_prompts.scenarios import si_blurry_multi_label_split
         >>> labels = [[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 0], [0, 0, 1, 1]]
         >>> split = si_blurry_multi_label_split(labels, n_tasks=2, seed=3)
-        >>> split.sizes, [task.classes for task in split]
-        ([2, 2], [(2,), (0, 1, 3)])
+        >>> split.sizes, split.visible.astype(int).tolist()
+        ([2, 2], [[0, 0, 1, 0], [1, 1, 0, 1]])
 
     Args:
         labels: 0/1 matrix (n, C) of the training images; each class must be positive in at

@@ -128,8 +128,8 @@ class BaseSplit:
     def __len__(self) -> int:
         return len(self.tasks)
 
-    def __iter__(self) -> Iterator[Any]:
-        return (self[task] for task in range(len(self)))
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self.tasks)
 
     def __getitem__(self, task: Any) -> Any:
         """Return the rows of one task, or a tuple of them for a slice."""
@@ -157,7 +157,7 @@ class BaseSplit:
     def describe(self) -> str:
         """Return a table of samples and visible classes, and the numbers of unusual samples."""
         seen = self.seen.sum(axis=1)
-        columns: dict[str, list[Any]] = {
+        columns: dict[str, list[object]] = {
             "task": [*range(self.n_tasks), "all"],
             "samples": [*self.sizes, sum(self.sizes)],
             "classes": [*self.visible.sum(axis=1), seen[-1]],
@@ -228,6 +228,6 @@ def read_only(values: ArrayLike) -> np.ndarray:
     return array
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: BaseSplit | np.ndarray) -> object:
     """Convert a field that JSON does not know."""
     return value.plain() if isinstance(value, BaseSplit) else value.tolist()

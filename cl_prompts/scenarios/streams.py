@@ -40,69 +40,52 @@ CARRIED = ("ordered", "boundaries")
 class MultiHotTargets(DataAttribute):
     """Avalanche's ``targets`` attribute over a 0/1 label matrix with hidden classes.
 
-    Item i is the float32 vector (C,) of sample i, with zeros for hidden classes. ``uniques`` are
-    the visible label ids. Subsets share the matrix.
+    Item i is the float32 vector (C,) of sample i. ``uniques`` are the label ids that occur.
 
     Avalanche's tools for integer labels (``ClassBalancedBuffer``, GDumb, DER, ER_ACE, MIR, GSS)
     fail with these targets.
 
     Attributes:
+        labels: visible labels (m, C) uint8.
         annotated: annotated classes (C,) bool, whose zeros are negatives: the visible ones. None
-            after joining targets with different masks.
+            after joining targets with different ones.
 
     Example:
-        >>> matrix = np.array([[1, 0, 1], [0, 1, 1]], dtype=np.uint8)
-        >>> targets = MultiHotTargets(matrix, mask=np.array([True, True, False]))
+        >>> labels = np.array([[1, 0, 0], [0, 1, 0]], dtype=np.uint8)
+        >>> targets = MultiHotTargets(labels, annotated=np.array([True, True, False]))
         >>> targets[0].tolist(), targets.uniques
         ([1.0, 0.0, 0.0], {0, 1})
-
-    Args:
-        matrix: 0/1 labels (n, C) uint8.
-        rows: row of each sample in the matrix, (m,); None for all in order.
-        mask: visible classes, (C,) bool; None for all.
     """
 
-    def __init__(
-        self, matrix: np.ndarray, rows: np.ndarray | None = None, mask: np.ndarray | None = None
-    ) -> None:
-        self.matrix = matrix
-        self.rows = np.arange(len(matrix)) if rows is None else rows
-        self.mask = np.ones(matrix.shape[1], dtype=bool) if mask is None else mask
-        self.annotated: np.ndarray | None = self.mask
-        super().__init__(self.rows, "targets")
+    def __init__(self, labels: np.ndarray, annotated: np.ndarray | None) -> None:
+        self.labels = labels
+        self.annotated = annotated
+        super().__init__(range(len(labels)), "targets")
 
     @property
     def data(self) -> np.ndarray:
-        """The visible labels (m, C) uint8."""
-        return self.matrix[self.rows] * self.mask
-
-    def __len__(self) -> int:
-        return len(self.rows)
+        """The visible labels."""
+        return self.labels
 
     def __getitem__(self, item: Any) -> Tensor:
         """Return the label vector (C,) of a sample, or a matrix for a slice."""
-        return torch.from_numpy((self.matrix[self.rows[item]] * self.mask).astype(np.float32))
+        return torch.from_numpy(self.labels[item].astype(np.float32))
 
     @property
     def uniques(self) -> set[int]:
         """Visible label ids that occur."""
-        return set(np.flatnonzero(self.data.any(axis=0)).tolist())
+        return set(np.flatnonzero(self.labels.any(axis=0)).tolist())
 
     def subset(self, indices: Sequence[int]) -> MultiHotTargets:
-        """Return the targets at these positions; the matrix is shared."""
-        rows = self.rows[np.asarray(indices, dtype=np.int64)]
-        part = MultiHotTargets(self.matrix, rows, self.mask)
-        part.annotated = self.annotated
-        return part
+        """Return the targets at these positions."""
+        return MultiHotTargets(self.labels[np.asarray(indices, dtype=np.int64)], self.annotated)
 
     def concat(self, other: MultiHotTargets) -> MultiHotTargets:
-        """Append other targets; each part keeps its mask."""
-        alike = np.array_equal(self.mask, other.mask)
-        data = np.concatenate([self.data, other.data])
-        joined = MultiHotTargets(data, mask=self.mask if alike else None)
-        if not alike or self.annotated is None or other.annotated is None:
-            joined.annotated = None
-        return joined
+        """Append other targets."""
+        both = [one.annotated for one in (self, other) if one.annotated is not None]
+        alike = len(both) == 2 and np.array_equal(both[0], both[1])
+        labels = np.concatenate([self.labels, other.labels])
+        return MultiHotTargets(labels, self.annotated if alike else None)
 
 
 def experience_data(
@@ -131,13 +114,13 @@ def experience_data(
             data = LabelledItems(data, labels)  # a user's items may lack the label
         items = Subset(data, rows)  # type: ignore[arg-type]
     if isinstance(split, MultiLabelSplit):
-        targets: Any = MultiHotTargets(labels, rows, visible)
+        targets: Any = MultiHotTargets(labels[rows] * visible, visible)
         items = LabelledItems(items, targets, replace=True)
     else:
         # A list of integers would take much more memory.
         small = labels[rows].astype(np.min_scalar_type(split.n_classes))
         targets = DataAttribute(array(small.dtype.char, small.tobytes()), "targets")
-    marks: dict[str, Any] = {name: bool(getattr(split, name)) for name in CARRIED}
+    marks: dict[str, object] = {name: bool(getattr(split, name)) for name in CARRIED}
     if isinstance(split, DomainSplit):
         marks["domains"] = tuple(split.domains)
     carried = [
@@ -201,7 +184,7 @@ class LazyStream(SequenceCLStream):
         # Row t: classes of the experiences up to t.
         self._seen = np.logical_or.accumulate(present)
         # Task labels as in Avalanche's classic benchmarks.
-        self._marks: dict[str, Any] = {"task_label": 0, "task_labels": [0]}
+        self._marks: dict[str, object] = {"task_label": 0, "task_labels": [0]}
         self._marks |= {name: getattr(split, name) for name in CARRIED}
         self._made: dict[int, DatasetExperience] = {}
         # Slices are copies and keep this reference.

@@ -40,4 +40,3 @@ class AIR(PrototypeStrategy):
     """Classes over which the mean weight is 1: ``"seen"`` or ``"range"``."""
     memory_gib: Positive = 4.0
     """Limit of the matrices' memory in GiB; more is refused."""
-    # Scoring a batch would solve for all classes.

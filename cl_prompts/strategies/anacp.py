@@ -16,8 +16,7 @@ class AnaCP(PrototypeStrategy):
     :class:`~cl_prompts.closed_form.anacp.AnaCP`.
 
     Costs: each head stores projection^2 numbers, 200 MB at 5,000, and each checkpoint half as many;
-    each evaluation solves ``heads`` + 1 systems of that size. Training batches are not scored
-    unless ``training_scores`` is set.
+    each evaluation solves ``heads`` + 1 systems of that size. Training batches are not scored.
 
     Deviations: the shared covariance is exact, and targets omit directions without variance
     (``form=released``: as published); every solution uses the same draws of pseudo-samples, so it
@@ -50,4 +49,3 @@ class AnaCP(PrototypeStrategy):
     """``"released"``: the published covariance and targets."""
     memory_gib: Positive = 4.0
     """Limit of the class matrices' memory in GiB; more is refused."""
-    # Scoring a batch would solve heads + 1 systems of projection^2 numbers each time.

@@ -44,7 +44,7 @@ class FlyPrompt(PromptStrategy):
 
     # Slow head j: W_j <- decay_j W_j + (1 - decay_j) W after every update.
     own_plugins = (Router(), SlowHeads(decays=(0.9, 0.99)))
-    excluded = ("multi_label", "compile")
+    excluded = ("multi_label",)
 
     n_tasks: Count | None = None
     """Number of tasks, if known."""

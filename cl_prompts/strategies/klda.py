@@ -15,7 +15,7 @@ class KLDA(PrototypeStrategy):
     I)^-1 (phi - mu_c)^T`` wins. Several members, each with its own draws, average their softmax.
 
     Costs: S has width^2 numbers per member, 200 MB at 5,000, in memory and in each checkpoint. Each
-    evaluation solves it. Training batches are not scored unless ``training_scores`` is set.
+    evaluation solves it.
 
     Deviations: S is the scatter around the final means divided by the number of samples, so the
     solution does not depend on the order of the stream (``form=released``: see
@@ -44,4 +44,3 @@ class KLDA(PrototypeStrategy):
     """Members of the ensemble; published: 5 for text, 1 for images."""
     form: KLDAForm = "exact"
     """``"released"``: the published update and sum."""
-    # Scoring a batch would solve a system of width^2 numbers per member.

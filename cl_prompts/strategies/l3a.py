@@ -47,7 +47,6 @@ class L3A(MultiLabelRidgeProbe):
     """Probability above which an earlier class counts as present; None for no pseudo-labels."""
     weights: SampleWeights = "sqrt"
     """``"sqrt"`` weighs images by the counts of their classes, ``"none"`` weighs all equally."""
-    training_scores: bool = False
 
     def start_task(self, classes: Tensor) -> None:
         """Count the labels of an announced task."""

@@ -1,11 +1,9 @@
 """Linear probe: a linear head on the frozen class token, trained online."""
 
-from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.strategies.base.online import OnlineStrategy
+from cl_prompts.strategies.base.head_training import HeadStrategy
 
 
-class LinearProbe(OnlineStrategy):
+class LinearProbe(HeadStrategy):
     """Linear head on the frozen class token: the baseline for prompts.
 
     It is trained with cross-entropy over the classes seen so far, or with ``multi_label`` one
@@ -18,6 +16,4 @@ class LinearProbe(OnlineStrategy):
         1290
     """
 
-    def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
-        """Build a linear head on the frozen class token."""
-        return PromptedViT(backbone, n_classes)
+    excluded = ("backbone_lr", "weight_decay")

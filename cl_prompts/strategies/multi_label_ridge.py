@@ -33,8 +33,7 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
     """
 
     classifier = MultiLabelRidge
-    excluded = ("compile", "head", *OF_GRADIENTS)
-    training_scores: bool = True
+    excluded = ("head", *OF_GRADIENTS)
 
     multi_label: bool = True
     ridge: Positive = 100.0

@@ -50,7 +50,7 @@ class MultiLane(PromptStrategy):
     """
 
     excluded = (
-        *("compile", "head", "features", "prompt_form", "pull_weight"),
+        *("head", "features", "prompt_form", "pull_weight"),
         *("tokens", "token_temperature", "tokens_test", "dense_epochs", "query_block"),
     )
 
@@ -105,11 +105,7 @@ class MultiLane(PromptStrategy):
         # On the CPU, to avoid a synchronisation with a GPU.
         known = None if self.batch is None else self.batch.host_labels
         labels = labels.cpu() if known is None else known
-        if self.model.multi_label:
-            present = (labels > 0).any(dim=0)
-        else:
-            present = batch_classes(labels, self.model.n_classes)
-        new = self._without_lane(present)
+        new = self._without_lane(batch_classes(labels, self.model.n_classes))
         if not new:
             return
         # Without boundaries a lane takes all new classes of lane_samples samples.

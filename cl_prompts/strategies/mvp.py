@@ -136,12 +136,7 @@ class MVP(PromptStrategy):
             batch.labels,
             self.model.head,
             self.competing_classes(batch.labels),
-            use_afs=self.use_afs,
-            use_gsf=self.use_gsf,
-            alpha=self.alpha,
-            gamma=self.gamma,
-            margin=self.margin,
-            gsf_reduction=self.gsf_reduction,
+            **self.values_of("use_afs", "use_gsf", "alpha", "gamma", "margin", "gsf_reduction"),
         )
 
     def prompt_loss(self, output: Output) -> Tensor:

@@ -24,6 +24,5 @@ class NCM(PrototypeStrategy):
 
     classifier = NearestClassMean
     plain_images = False
-    training_scores: bool = True
     metric: Metric = "cosine"
     """Similarity to a class mean: ``"cosine"`` or ``"euclidean"``."""

@@ -25,8 +25,7 @@ class RanPACProbe(PrototypeStrategy):
 
     Costs: H'H has projection^2 numbers, 800 MB at 10,000, and each checkpoint half as many. W is
     solved once per evaluation and 17 times per selection of a ridge, each some ten seconds on a CPU
-    core at 10,000, 0.1 at 2,000. Training batches are therefore not scored unless
-    ``training_scores`` is set.
+    core at 10,000, 0.1 at 2,000.
 
     With several labels (``multi_label``) the targets are multi-hot, 0 for classes that are not
     annotated: a :class:`~cl_prompts.closed_form.multi_label_ridge.MultiLabelRidge` on random
@@ -43,7 +42,7 @@ class RanPACProbe(PrototypeStrategy):
         10000.0
     """
 
-    excluded: ClassVar[tuple[str, ...]] = ("compile", "head", *OF_GRADIENTS)
+    excluded: ClassVar[tuple[str, ...]] = ("head", *OF_GRADIENTS)
     plain_images = False
     candidates: ClassVar[tuple[float, ...]] = RIDGES
 

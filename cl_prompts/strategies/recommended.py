@@ -26,7 +26,7 @@ class Recommended(BalancedRidgeProbe):
         ('PooledRidge', 384)
     """
 
-    excluded = ("compile", "head", "ridge", *OF_GRADIENTS)
+    excluded = ("head", "ridge", *OF_GRADIENTS)
 
     features: str = "blocks:half"
 

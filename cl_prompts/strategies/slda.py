@@ -26,7 +26,6 @@ class SLDA(PrototypeStrategy):
 
     classifier = StreamingLDA
     plain_images = False
-    training_scores: bool = True
     shrinkage: Share | ByRule = 1e-4
     """Shrinkage e towards the identity, greater than 0; ``"oas"`` computes it from S and the number
     of samples, towards the mean variance."""

@@ -49,7 +49,7 @@ class SMoPE(PromptStrategy):
     own_plugins = (
         HeadAlignment(epochs=50, lr=1e-5, samples=512, statistics="variance", optimizer="adamw"),
     )
-    excluded = ("multi_label", "compile", "query_block")
+    excluded = ("multi_label", "query_block")
 
     prompted_blocks: Blocks = (0, 1, 2, 3, 4, 5)
     """Blocks with prompts, 0-based."""

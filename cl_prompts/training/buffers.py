@@ -2,18 +2,19 @@
 
 from bisect import insort
 from collections import defaultdict
-from copy import deepcopy
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_prompts.state import State, Stateful
+
 #: number of stored samples up to which a draw permutes all
 PERMUTED = 4096
 
 
-class ReplayBuffer:
+class ReplayBuffer(Stateful):
     """Base of replay buffers: int64 slots and a uniform draw from a private generator.
 
     Args:
@@ -27,8 +28,7 @@ class ReplayBuffer:
         (0, (0, 2))
     """
 
-    state: ClassVar[tuple[str, ...]] = ("slots", "filled")
-    """Attributes that make up the state, besides the generator."""
+    state: ClassVar[tuple[str, ...]] = ("slots", "filled", "generator")
 
     def __init__(self, size: int, *, width: int = 1, seed: int = 0) -> None:
         self.size = size
@@ -62,17 +62,6 @@ class ReplayBuffer:
     def add(self, references: Tensor, labels: Tensor) -> Tensor:
         """Offer a batch of references (batch, width); return the slot of each, or -1."""
         raise NotImplementedError
-
-    def state_dict(self) -> dict[str, Any]:
-        """Contents, counters and generator."""
-        state = {name: deepcopy(getattr(self, name)) for name in self.state}
-        return {**state, "generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
-        for name in self.state:
-            setattr(self, name, deepcopy(state[name]))
-        self.generator.set_state(state["generator"])
 
     def _next_free(self) -> int:
         self.filled += 1
@@ -227,7 +216,7 @@ class ClassBalancedBuffer(ReplayBuffer):
         self.trained.zero_()
         return decrease
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Inverse of :meth:`state_dict`."""
         super().load_state_dict(state)
         self._members.clear()

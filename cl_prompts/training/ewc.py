@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from cl_prompts.state import State
 
 PARTS = ("fisher", "importance", "anchor")
 
@@ -85,11 +86,11 @@ class OnlineEWC:
             gradient = 2 * self.reg_coef * self.importance[name] * (p - self.anchor[name])
             p.grad = gradient if p.grad is None else p.grad.add_(gradient)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> State:
         """Fisher, importance and anchor, by parameter name."""
         return {part: deepcopy(getattr(self, part)) for part in PARTS}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: State) -> None:
         """Inverse of :meth:`state_dict`; tensors go where the model's parameters are."""
         where = {name: p.device for name, p in self.model.named_parameters()}
         for part in PARTS:

@@ -1,18 +1,18 @@
 """Learning rates: schedules over the epochs of a task, as multipliers, and CLIB's adaptive rate."""
 
 import math
-from copy import deepcopy
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from torch.optim import Optimizer
 
+from cl_prompts.state import Stateful
+
 Schedule = Literal["constant", "cosine", "coda"]
-_STATE = ("high", "is_high", "updates", "decrease", "decreases")
 
 
 @dataclass
-class AdaptiveRate:
+class AdaptiveRate(Stateful):
     """Pair of alternating learning rates that moves towards the better one.
 
     CLIB, Koh et al., ICLR 2022, arXiv 2110.10031 (adaptive learning rate scheduling). The pair is
@@ -37,6 +37,8 @@ class AdaptiveRate:
         >>> [rate.update(0.0) for _ in range(4)]  # phases of two updates: high, low
         [0.1, 0.05, 0.05, 0.1]
     """
+
+    state = ("high", "is_high", "updates", "decrease", "decreases")
 
     high: float
     _: KW_ONLY
@@ -79,15 +81,6 @@ class AdaptiveRate:
             if self.is_high:
                 self._compare()
         return self.lr
-
-    def state_dict(self) -> dict[str, Any]:
-        """Rates, phase and observations."""
-        return {name: deepcopy(getattr(self, name)) for name in _STATE}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of :meth:`state_dict`."""
-        for name in _STATE:
-            setattr(self, name, deepcopy(state[name]))
 
     def _compare(self) -> None:
         low, high = self.decreases

@@ -1,6 +1,7 @@
 """What a training step and a test image cost each strategy, counted: block passes at toy size,
 forwards of ViT-B/16 exactly. The table of toys holds what each of them promises."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from cl_prompts.backbones.cost import Counts
+from cl_prompts.backbones.cost import PassCounter
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.multi_lane import MultiLaneViT
@@ -36,12 +37,12 @@ from tests.toys import (
 
 
 @cache
-def begun(kind: str) -> tuple[Any, Counts]:
+def begun(kind: str) -> tuple[Any, PassCounter]:
     """The strategy after one experience of all classes, without rehearsal or teacher, and what its
     training cost."""
     endless = {"period": 10_000} if "period" in ALL[kind].options else {}
     strategy = fit(make(kind, **endless), iid_benchmark(Blobs(24), Blobs(6)).train_stream)
-    return strategy, strategy.model.backbone.counter.counts()
+    return strategy, replace(strategy.model.backbone.counter)
 
 
 #: blocks are counted alike on every ViT

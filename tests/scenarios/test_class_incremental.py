@@ -32,23 +32,21 @@ def test_invariants(case: tuple[np.ndarray, np.ndarray, dict[str, Any]]) -> None
     split = mlcil_split(matrix, **parameters)
     n_classes = matrix.shape[1]
     # Classes are divided among the tasks, in the sizes asked for.
-    assert sorted(c for task in split for c in task.classes) == list(range(n_classes))
+    assert split.visible.sum(axis=0).tolist() == [1] * n_classes
     base, increment = map(int, parameters["protocol"][1:].split("-C"))
     sizes = [base or increment] + [increment] * (len(split) - 1)
-    assert [len(task.classes) for task in split] == sizes
+    assert split.visible.sum(axis=1).tolist() == sizes
     # An image is in exactly the tasks of its labels; images without any are in none.
     for row, labels in enumerate(matrix):
-        tasks = [t for t, task in enumerate(split) if row in task.train_indices]
-        assert tasks == [t for t, task in enumerate(split) if labels[list(task.classes)].any()]
+        tasks = [t for t, rows in enumerate(split) if row in rows]
+        assert tasks == np.flatnonzero(split.visible @ labels).tolist()
     # Masked targets of all tasks together are the full targets.
     shown = np.zeros_like(matrix)
-    for t, task in enumerate(split):
-        assert np.array_equal(np.flatnonzero(split.visible[t]), task.classes)
+    for t, rows in enumerate(split):
         masked = matrix * split.visible[t]
-        assert not np.delete(masked, task.classes, axis=1).any()
-        assert split.counts[t].tolist() == masked[task.train_indices].sum(axis=0).tolist()
-        assert np.array_equal(np.unique(task.train_indices), task.train_indices)
-        shown[task.train_indices] += masked[task.train_indices]
+        assert split.counts[t].tolist() == masked[rows].sum(axis=0).tolist()
+        assert np.array_equal(np.unique(rows), rows)
+        shown[rows] += masked[rows]
     assert np.array_equal(shown, matrix)
     assert split.sizes == [len(rows) for rows in split.tasks]
     # The test set grows, holds only images with a seen label, and in the end every labelled one.
@@ -76,8 +74,8 @@ def test_invariants(case: tuple[np.ndarray, np.ndarray, dict[str, Any]]) -> None
 def test_notation(protocol: str, n_classes: int, sizes: list[int]) -> None:
     labels = some_labels(100, n_classes)
     split = mlcil_split(labels, protocol=protocol)
-    assert [len(task.classes) for task in split] == sizes
-    assert [c for task in split for c in task.classes] == list(range(n_classes))
+    assert split.visible.sum(axis=1).tolist() == sizes
+    assert np.nonzero(split.visible)[1].tolist() == list(range(n_classes))
     base, increment = (int(part[1:]) for part in protocol.split("-"))
     assert split.boundaries
     assert not split.ordered
@@ -90,8 +88,8 @@ def test_a_worked_example() -> None:
     labels = [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 1], [1, 0, 1, 1]]
     test = [[0, 0, 1, 1], [0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
     split = mlcil_split(labels, protocol="B2-C1", class_order=[3, 1, 0, 2])
-    assert [task.classes for task in split] == [(1, 3), (0,), (2,)]
-    assert [task.train_indices.tolist() for task in split] == [[0, 3, 4], [0, 4], [1, 4]]
+    assert [np.flatnonzero(own).tolist() for own in split.visible] == [[1, 3], [0], [2]]
+    assert [rows.tolist() for rows in split] == [[0, 3, 4], [0, 4], [1, 4]]
     assert [split.test_indices(test, t).tolist() for t in range(3)] == [[0, 2, 3]] * 3
     assert mlcil_split(labels, protocol="B1-C1").test_indices(test, 1).tolist() == [2]
     assert split.title == (

@@ -34,9 +34,8 @@ def test_from_user_tasks() -> None:
 
 def test_several_labels_from_user_tasks() -> None:
     split = MultiLabelSplit.of("mine", LABELS, iter(TASKS), visible=VISIBLE)
-    assert [task.classes for task in split] == [(0,), (1, 2)]
-    assert [task.train_indices.tolist() for task in split] == TASKS
-    assert split[0].train_indices is split.tasks[0]
+    assert split.visible.tolist() == VISIBLE
+    assert [rows.tolist() for rows in split] == TASKS
     assert split.counts.tolist() == [[1, 0, 0], [0, 1, 1]]
     assert split.n_samples == 4
     assert split.anchors is None

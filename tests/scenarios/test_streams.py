@@ -212,7 +212,8 @@ def test_a_benchmark_with_validation_keeps_the_marks(scenario: str) -> None:
 
 def test_multi_hot_targets() -> None:
     matrix = np.array([[1, 0, 1], [0, 1, 1], [0, 0, 0], [1, 0, 0]], dtype=np.uint8)
-    targets = MultiHotTargets(matrix, mask=np.array([True, False, True]))
+    shown = np.array([True, False, True])
+    targets = MultiHotTargets(matrix * shown, shown)
     assert len(targets) == 4
     assert targets.uniques == {0, 2}
     assert targets[1].tolist() == [0, 0, 1]
@@ -220,11 +221,12 @@ def test_multi_hot_targets() -> None:
     for rows in ([3, 1], np.array([3, 1]), torch.tensor([3, 1])):
         part = targets.subset(rows)
         assert isinstance(part, MultiHotTargets)
-        assert part.matrix is matrix
+        assert part.annotated is shown
         assert part.data.tolist() == [[1, 0, 0], [0, 0, 1]]
     assert targets.subset([]).uniques == set()
     same = targets.subset([0]).concat(targets.subset([3]))
     assert same.data.tolist() == [[1, 0, 1], [1, 0, 0]]
-    # With other masks each part keeps its own.
-    both = targets.concat(MultiHotTargets(matrix).subset([1]))
+    assert same.annotated is shown
+    both = targets.concat(MultiHotTargets(matrix, np.ones(3, dtype=bool)).subset([1]))
+    assert both.annotated is None
     assert both.data.tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 0], [1, 0, 0], [0, 1, 1]]

@@ -47,7 +47,7 @@ FILLED = {
     "evaluation": {"test", "n_classes", "home_classes", "listeners", "num_workers"},
     "strategy": {
         *("model", "backbone", "n_classes", "multi_label", "n_tasks", "optimizer"),
-        *("evaluator", "eval_every", "growing", "device", "seed"),
+        *("evaluator", "eval_every", "device", "seed"),
     },
 }
 #: names that types in ``settings.json`` use

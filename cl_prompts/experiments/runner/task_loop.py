@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cl_prompts.backbones.cost import Counts, PassCounter
+from cl_prompts.backbones.cost import PassCounter
 from cl_prompts.backbones.devices import reset_peak_memory, threads
 from cl_prompts.errors import InputError, RunError
 from cl_prompts.experiments.executors.signals import Interrupted, StopRequest, stop_requests
@@ -200,7 +200,7 @@ class TaskLoop:
         # A strategy of the whole stream replays nothing.
         tasks = [] if strategy.whole_stream else range(begun)
         strategy.load_state_dict(state["strategy"], [run.benchmark.train_stream[i] for i in tasks])
-        self._counter.reset(Counts(**state["counter"]))
+        self._counter.reset(**state["counter"])
         set_global_states(state)
 
     def _restore_parent(self) -> None:
@@ -262,7 +262,7 @@ class TaskLoop:
             "tasks_done": self.tasks_done,
             "seconds": self.seconds(),
             "before": self._before,
-            "counter": self._counter.counts()._asdict(),
+            "counter": self._counter.counts(),
             "strategy": run.strategy.state_dict(),
             "records": tracker.records(),
             # User code may draw from the global generators.

@@ -41,7 +41,7 @@ class AdapterStrategy(OnlineStrategy):
         64
     """
 
-    excluded: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head")
+    excluded: ClassVar[tuple[str, ...]] = ("multi_label", "head")
     keeps = "prototypes"
 
     bottleneck: Count = 64

@@ -13,7 +13,6 @@ from avalanche.training.templates import SupervisedTemplate
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
-from cl_prompts.models.compiled import CompiledDecoding
 from cl_prompts.strategies.base.multi_label_metrics import MultiLabelMetrics, refuse_accuracy
 from cl_prompts.strategies.base.settings import Settings
 
@@ -43,8 +42,6 @@ def given_or_built(strategy: SupervisedTemplate) -> ContinualModel:
         model = strategy.build_model(backbone, strategy.n_classes)
         model.multi_label = strategy.multi_label
         strategy.fit_model(model)
-    if strategy.compile:
-        model.compiled = CompiledDecoding(model)
     if model.multi_label and "multi_label" not in strategy.settings():
         raise InputError(f"{type(strategy).__name__} is defined for one class per image")
     if model.multi_label and strategy.class_mask == "batch":

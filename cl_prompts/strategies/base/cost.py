@@ -7,10 +7,10 @@ from avalanche.training.templates import SupervisedTemplate
 
 from cl_prompts.backbones.mac_counter import MACCounter
 from cl_prompts.models.prototype import PrototypeViT
-from cl_prompts.strategies.base.settings import State
+from cl_prompts.state import Stateful
 
 
-class TrainingCost:
+class TrainingCost(Stateful):
     """Multiply-accumulates of a strategy's training so far.
 
     The backbone counts its own forward passes. The rest of an update (backward pass, head, prompts,
@@ -36,6 +36,8 @@ class TrainingCost:
         >>> round(cost.macs / vit.forward_macs, 2)  # the last block computes the class token alone
         0.87
     """
+
+    state = ("macs", "update", "rest", "solved")
 
     def __init__(self, strategy: SupervisedTemplate) -> None:
         self.strategy = strategy
@@ -87,17 +89,3 @@ class TrainingCost:
     def passes(self) -> float:
         """The work so far in F, plain forward passes of one image."""
         return self.macs / float(self.strategy.model.backbone.forward_macs)
-
-    def state_dict(self) -> State:
-        """Return the counts."""
-        return {
-            "macs": self.macs,
-            "update": self.update,
-            "rest": dict(self.rest),
-            "solved": self.solved,
-        }
-
-    def load_state_dict(self, state: State) -> None:
-        """Restore the counts."""
-        self.macs, self.update = state["macs"], state["update"]
-        self.rest, self.solved = dict(state["rest"]), state["solved"]

@@ -3,7 +3,6 @@
 Avalanche's ``split_online_stream`` cuts an experience into mini-experiences.
 """
 
-from collections.abc import Iterable
 from contextlib import nullcontext
 
 import numpy as np
@@ -135,21 +134,6 @@ def check_labels(experience: CLExperience, model: ContinualModel, learner: str) 
     if not model.multi_label:
         labels = _as_tensor(list(targets), targets[0])
         check_targets(labels, model.n_classes, multi_label=False)
-
-
-def highest_class(experiences: Iterable[CLExperience]) -> int:
-    """Return the highest class of some experiences, of their whole tasks where known; else -1."""
-    highest = -1
-    for experience in experiences:
-        declared = getattr(whole_of(experience), "classes_in_this_experience", None) or ()
-        highest = max([highest, *map(int, declared)])
-        targets = experience.dataset.targets
-        if len(targets):
-            first = _as_tensor(targets[0], targets[0])
-            # Multi-hot targets have a column for each class.
-            last = first.numel() - 1 if first.dim() else int(_as_tensor(list(targets), first).max())
-            highest = max(highest, last)
-    return highest
 
 
 def _as_tensor(values: object, example: object) -> Tensor:

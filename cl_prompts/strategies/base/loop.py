@@ -15,9 +15,9 @@ from avalanche.training.utils import trigger_plugins
 from cl_prompts.backbones.pixels import check_input, check_targets, fault_of
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output, finite
+from cl_prompts.state import State
 from cl_prompts.strategies.base import experience
 from cl_prompts.strategies.base.cost import TrainingCost
-from cl_prompts.strategies.base.settings import State
 from cl_prompts.strategies.base.stream import (
     Batch,
     RecurringViews,

@@ -22,13 +22,14 @@ from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.multi_label import LossNorm
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.feature_cache import BUDGET, FeatureCache
+from cl_prompts.state import Registered, State
 from cl_prompts.strategies.base import construction, growth
 from cl_prompts.strategies.base import label_loss as labels
-from cl_prompts.strategies.base.experience import highest_class, mark_of
+from cl_prompts.strategies.base.experience import mark_of
 from cl_prompts.strategies.base.head import Classifier, Head, head_of
 from cl_prompts.strategies.base.loop import OnlineLoop
 from cl_prompts.strategies.base.replay import Replay
-from cl_prompts.strategies.base.settings import Registered, Settings, State
+from cl_prompts.strategies.base.settings import Settings
 from cl_prompts.strategies.base.state import load_strategy_state, strategy_state
 from cl_prompts.strategies.base.stream import Batch, RepeatedBatches, keyed_loader
 from cl_prompts.strategies.evaluation.eval_pass import EvalPass
@@ -124,8 +125,6 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     loss_norm: LossNorm = "current"
     """Normalisation of a multi-label loss: mean over the ``"current"`` classes, or over ``"all"``
     (see :func:`~cl_prompts.losses.multi_label.multi_label_loss`)."""
-    compile: bool = False
-    """Compile the trained part of the forward pass (``torch.compile``): for long runs on a GPU."""
     device: Any = "auto"
     """``"auto"`` (GPU if there is one), ``"cpu"``, ``"cuda"``, ..."""
     plugins: Sequence[BasePlugin] = ()
@@ -137,8 +136,6 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     """Epochs between two evaluations by Avalanche; -1 for none."""
     seed: Size = 0
     """Seed of the private generators (buffer, shuffling)."""
-    growing: bool = False
-    """Expand the model if an experience has classes beyond ``n_classes`` (see :meth:`grow`)."""
 
     keeps: ClassVar[str] = ""
     """Memory that replaces a replay buffer; ``buffer_size`` is then refused."""
@@ -155,7 +152,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     remember_first: ClassVar[bool] = False
     """Whether stream samples enter the buffer before the update on them, not after it."""
 
-    def __init__(self, *unnamed: object, **settings: Any) -> None:
+    def __init__(self, *unnamed: object, **settings: object) -> None:
         construction.check_arguments(type(self).__name__, unnamed, settings)
         self.assign(settings)
         self.check_settings()
@@ -203,9 +200,6 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     ) -> dict[str, object]:
         """Train on one experience or several; ordered streams are not shuffled by default."""
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
-        if self.growing:
-            # Before labels are checked against the rows of the head.
-            self.grow(max(0, highest_class(experiences) + 1 - self.model.n_classes))
         kwargs.setdefault("shuffle", not any(mark_of(e, "ordered", False) for e in experiences))
         return super().train(experiences, eval_streams, **kwargs)
 
@@ -260,7 +254,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
 
     def make_eval_dataloader(self, num_workers: int = 0, **kwargs: object) -> None:
         """Make the loader of test images, without augmentation."""
-        self.tested = EvalPass(self.experience, self.model, growing=self.growing)
+        self.tested = EvalPass(self.experience, self.model)
         self.dataloader = self.tested.loader(self.adapted_dataset, self.eval_mb_size, num_workers)
 
     def forward(self) -> Tensor:

@@ -6,8 +6,9 @@ from avalanche.core import BaseSGDPlugin
 
 from cl_prompts.errors import InputError
 from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.state import Registered, State
 from cl_prompts.strategies.base.online import OnlineStrategy
-from cl_prompts.strategies.base.settings import Registered, Settings, State
+from cl_prompts.strategies.base.settings import Settings
 
 
 class StrategyPlugin(Settings, BaseSGDPlugin):

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
@@ -29,9 +28,7 @@ class PrototypeStrategy(OnlineStrategy):
     on the order of the stream nor on its batches, except for a ridge chosen on held-out samples, a
     kernel width taken from the first batch, and pseudo-labels.
 
-    The reported loss is prequential: cross-entropy of the batch *before* the update, over its
-    samples of known classes; with several labels the mean squared error of scores, over the
-    annotated known classes.
+    Training batches are not scored: the reported loss is 0.
 
     Settings of gradient descent (``OF_GRADIENTS``) and of a trained head do not exist here.
     ``optimizer``, an argument of all strategies of Avalanche, has no effect. There is no replay:
@@ -51,15 +48,12 @@ class PrototypeStrategy(OnlineStrategy):
         0
     """
 
-    excluded: ClassVar[tuple[str, ...]] = ("multi_label", "compile", "head", *OF_GRADIENTS)
+    excluded: ClassVar[tuple[str, ...]] = ("multi_label", "head", *OF_GRADIENTS)
     keeps = "sums over the whole stream"
     plain_images = True
     classifier: ClassVar[Callable[..., PrototypeClassifier]]
     """Class of the classifier."""
 
-    training_scores: bool = False
-    """Score training batches for the loss and Avalanche's training metrics; otherwise the loss and
-    all training logits are 0."""
     augmented_views: bool = False
     """Count all ``train_epochs`` x ``online_iter`` views of a sample. Otherwise each sample counts
     once, and these two settings, which recipes set for all strategies, are ignored."""
@@ -89,25 +83,14 @@ class PrototypeStrategy(OnlineStrategy):
         return self.classifier(dim, n_classes, **given)
 
     def training_output(self, batch: Batch) -> Output:
-        """Run the model, or compute features alone without ``training_scores``."""
-        if self.training_scores:
-            return super().training_output(batch)
+        """Compute features alone: a batch is not scored, and its logits are 0."""
         features = self.model.features(batch.images)
         logits = features.new_zeros(len(features), self.model.n_classes)
         return Output(self.model.hide_unseen(logits), features)
 
     def training_loss(self, output: Output, batch: Batch) -> Tensor:
-        """Return the prequential loss (see the class)."""
-        # NaN if any feature is not finite, even if its class is not scored.
-        nothing = 0.0 * output.features.float().mean()
-        if not self.training_scores:
-            return nothing
-        if self.model.multi_label:
-            annotated = batch.annotated & self.model.head.seen
-            return nothing + _squared_error(output.logits, batch.labels, annotated)
-        # mb_output is finite where logits of unseen classes are -inf.
-        losses = F.cross_entropy(self.mb_output, batch.labels, reduction="none")
-        return nothing + masked_mean(losses, self.model.head.seen[batch.labels])
+        """Return 0, or NaN if any feature is not finite."""
+        return 0.0 * output.features.float().mean()
 
     def backward(self) -> None:
         """Do nothing, since there are no gradients."""
@@ -132,9 +115,6 @@ class PrototypeStrategy(OnlineStrategy):
         """Return the evaluation loss: cross-entropy, or with several labels squared error."""
         if not self.model.multi_label:
             return super().criterion()
-        return _squared_error(self.mb_output, self.mb_y, self.tested.annotated & self.model.seen)
-
-
-def _squared_error(scores: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
-    """Return the mean squared error of scores (batch, classes) over some columns."""
-    return masked_mean((scores - labels).square(), classes.expand_as(scores))
+        squares = (self.mb_output - self.mb_y).square()
+        classes = self.tested.annotated & self.model.seen
+        return masked_mean(squares, classes.expand_as(squares))

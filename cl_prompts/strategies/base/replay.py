@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.datasets.collate import Key, collate, viewing
-from cl_prompts.strategies.base.settings import State
+from cl_prompts.state import State
 from cl_prompts.strategies.base.stream import Batch, RecurringViews
 from cl_prompts.training.buffers import ReplayBuffer
 

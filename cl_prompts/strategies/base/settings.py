@@ -5,19 +5,13 @@ import inspect
 import textwrap
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import Any, ClassVar, Self, dataclass_transform, get_origin
 
-import torch
-from torch import Tensor
-
 from cl_prompts.checks import fits, shown
 from cl_prompts.errors import InputError, unknown
-
-#: state of a strategy or plugin: tensors and plain values, as checkpoints hold them
-State = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -36,8 +30,8 @@ class Setting:
     """
 
     name: str
-    kind: Any
-    default: Any
+    kind: object
+    default: object
 
 
 @dataclass_transform(kw_only_default=True)
@@ -69,7 +63,7 @@ class Settings:
     __settings: ClassVar[dict[str, Setting]] = {}
     __signature__: ClassVar[inspect.Signature]
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
+    def __init_subclass__(cls, **kwargs: object) -> None:
         """Collect the settings, and give them to ``inspect.signature``."""
         super().__init_subclass__(**kwargs)
         found: dict[str, Setting] = {}
@@ -89,7 +83,7 @@ class Settings:
         # assign() checks argument names better than the wrapper that Avalanche puts around it.
         cls.__init__ = inspect.unwrap(cls.__init__)  # type: ignore[method-assign]
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: object) -> None:
         self.assign(settings)
 
     @classmethod
@@ -101,7 +95,7 @@ class Settings:
         """Return the values of the named settings (of all, if none is named)."""
         return {name: getattr(self, name) for name in names or self.__settings}
 
-    def assign(self, given: Mapping[str, Any]) -> None:
+    def assign(self, given: Mapping[str, object]) -> None:
         """Set every setting to the given value or its default.
 
         Raises:
@@ -121,7 +115,7 @@ class Settings:
             fits(setting.name, value, setting.kind)
             setattr(self, setting.name, value)
 
-    def replace(self, name: str, value: Any) -> Self:
+    def replace(self, name: str, value: object) -> Self:
         """Return a copy with other values for the given settings.
 
         Args:
@@ -163,7 +157,7 @@ def sentences(cls: type[Settings]) -> dict[str, str]:
     return {name: found.get(name, "") for name in cls.settings()}
 
 
-def _strings_below(cls: Any) -> dict[str, str]:
+def _strings_below(cls: type) -> dict[str, str]:
     """Map the annotated names of a class body to the strings below them."""
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(definition, ast.ClassDef)
@@ -173,61 +167,3 @@ def _strings_below(cls: Any) -> dict[str, str]:
         if isinstance(line, ast.AnnAssign) and isinstance(text, ast.Constant):
             found[ast.unparse(line.target)] = " ".join(str(text.value).split())
     return found
-
-
-@dataclass(eq=False, repr=False)
-class Registered:
-    """Names of the attributes that checkpoints hold, as the buffers of a module.
-
-    A value may be a tensor, a generator, a plain value such as a number, a list or None, or
-    any object with ``state_dict`` and ``load_state_dict``.
-
-    Attributes:
-        owner: object that has the attributes.
-        names: of the attributes.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> counter = SimpleNamespace(n=3)
-        >>> state = Registered(counter)
-        >>> state.add("n")
-        >>> saved = state.state_dict()
-        >>> counter.n = 0
-        >>> state.load_state_dict(saved)
-        >>> counter.n
-        3
-    """
-
-    owner: Any
-    names: list[str] = field(default_factory=list)
-
-    def add(self, *names: str) -> None:
-        """Register attributes."""
-        self.names += names
-
-    def state_dict(self) -> State:
-        """Copy the values, as tensors and plain values."""
-        return {name: _saved(getattr(self.owner, name)) for name in self.names}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore a state; tensors move to the device of the present ones."""
-        for name in self.names:
-            value = getattr(self.owner, name)
-            # A copy, since a state may be loaded more than once.
-            saved = deepcopy(state[name])
-            if isinstance(value, torch.Generator):
-                value.set_state(saved)
-            elif hasattr(value, "load_state_dict"):
-                value.load_state_dict(saved)
-            elif isinstance(value, Tensor) and isinstance(saved, Tensor):
-                setattr(self.owner, name, saved.to(value.device))
-            else:
-                setattr(self.owner, name, saved)
-
-
-def _saved(value: Any) -> Any:
-    if isinstance(value, torch.Generator):
-        return value.get_state()
-    if isinstance(value, Tensor):
-        return value.clone()
-    return deepcopy(value.state_dict() if hasattr(value, "state_dict") else value)

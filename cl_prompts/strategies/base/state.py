@@ -8,8 +8,8 @@ from avalanche.core import BasePlugin
 from avalanche.training.templates import SupervisedTemplate
 
 from cl_prompts.backbones.weight_files import backbone_hash
+from cl_prompts.state import State
 from cl_prompts.strategies.base.experience import classes_of
-from cl_prompts.strategies.base.settings import State
 
 
 def strategy_state(strategy: SupervisedTemplate) -> State:

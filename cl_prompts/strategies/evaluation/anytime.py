@@ -11,12 +11,13 @@ from avalanche.training import JointTraining
 from avalanche.training.templates import SupervisedTemplate
 
 from cl_prompts.checks import one_of, whole_number
+from cl_prompts.losses.classification import batch_classes
 from cl_prompts.metrics.continual import a_auc, multi_label_run_results, results, without_course
 from cl_prompts.metrics.curve import Curve, Evaluation
 from cl_prompts.models.base import ContinualModel
+from cl_prompts.state import Registered, State
 from cl_prompts.strategies.base.experience import TaskPosition
 from cl_prompts.strategies.base.multi_label_metrics import refuse_accuracy
-from cl_prompts.strategies.base.settings import State
 from cl_prompts.strategies.base.stream import StreamBatch
 from cl_prompts.strategies.evaluation.evaluator import CachedEvaluator
 from cl_prompts.strategies.evaluation.prequential import Prequential
@@ -135,6 +136,8 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self._strategy: SupervisedTemplate = None
         self._whole_stream = False
         self._unrecorded = False  # whether the end of a task is not evaluated yet
+        plain = ("new_classes", "own_scores", "samples_seen", "next_threshold", "_seen")
+        self._state = Registered(self, ["curve", *plain])
 
     @property
     def _end_counts(self) -> bool:
@@ -214,11 +217,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
             if not self.evaluator.multi_label and int(labels.max()) >= self.n_classes:
                 self.n_classes = int(labels.max()) + 1
                 self._widen()
-            self._seen |= (
-                (labels > 0).any(dim=0)
-                if self.evaluator.multi_label
-                else torch.zeros_like(self._seen).index_fill(0, labels, True)
-            )
+            self._seen |= batch_classes(labels, self.n_classes)
 
     def after_training_iteration(self, strategy: SupervisedTemplate, **kwargs: object) -> None:
         """Evaluate if a threshold was reached."""
@@ -353,16 +352,11 @@ class AnytimeEvaluation(BaseSGDPlugin):
         strategy = self._strategy
         cached = None if strategy is None else self.evaluator.state_dict(strategy.model)
         return {
+            **self._state.state_dict(),
             "evaluator": cached,
-            "curve": self.curve.state_dict(),
-            "new_classes": [list(c) for c in self.new_classes],
             "domains": self.domains.state_dict(),
             "prequential": self.prequential.state_dict(),
-            "own_scores": list(self.own_scores),
-            "samples_seen": self.samples_seen,
-            "next_threshold": self.next_threshold,
             "every": self.every,
-            "seen": self._seen.clone(),
             "samples_of_task": self._position.samples,
         }
 
@@ -378,16 +372,11 @@ class AnytimeEvaluation(BaseSGDPlugin):
             self.evaluator.device = strategy.device
             self.evaluator.load_state_dict(state["evaluator"], strategy.model)
             self.prequential.load_state_dict(state["prequential"], strategy.model)
-        self.curve.load_state_dict(state["curve"])
-        self.new_classes = [list(c) for c in state["new_classes"]]
+        self._state.load_state_dict(state)
         self.domains.load_state_dict(state["domains"], self.curve)
-        self.own_scores = list(state["own_scores"])
-        self.samples_seen = int(state["samples_seen"])
         self._moved = False  # a state is taken between two stream batches
-        self.next_threshold = int(state["next_threshold"])
         if self.every is not None and state["every"] != self.every:
             # Another period begins anew, at its own first multiple that is still to come.
             self.next_threshold = (self.samples_seen // self.every + 1) * self.every
-        self._seen = state["seen"].clone()
         self._position.samples = int(state["samples_of_task"])
         self._widen()

@@ -11,7 +11,7 @@ from cl_prompts.backbones.pixels import check_input, check_targets
 from cl_prompts.datasets.collate import HeldOutItems
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.base import ContinualModel, finite
-from cl_prompts.strategies.base.experience import classes_of, highest_class
+from cl_prompts.strategies.base.experience import classes_of
 from cl_prompts.strategies.evaluation.evaluator import check_finite
 
 
@@ -21,25 +21,21 @@ class EvalPass:
     Args:
         experience: the tested experience.
         model: model in evaluation.
-        growing: whether test classes may have no row in the head yet.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> from cl_prompts.strategies import NCM
         >>> ncm = NCM(backbone=create_backbone(), n_classes=2, evaluator=None, device="cpu")
         >>> ncm.model.observe_classes(torch.tensor([0, 1]))
-        >>> tested = EvalPass(None, ncm.model, growing=False)
+        >>> tested = EvalPass(None, ncm.model)
         >>> tuple(tested.logits(torch.rand(3, 3, 32, 32), torch.tensor([0, 1, 1])).shape)
         (3, 2)
     """
 
-    def __init__(self, experience: CLExperience, model: ContinualModel, *, growing: bool) -> None:
+    def __init__(self, experience: CLExperience, model: ContinualModel) -> None:
         self.model = model
         self.annotated = classes_of(experience, model.n_classes).to(model.seen.device)
         """Mask (classes,) of the classes that the experience labels."""
-        own = highest_class([experience]) if growing else 0
-        self.beyond = max(0, own + 1 - model.n_classes)
-        """Test classes for which a growing head has no row yet."""
         self.images = 0
         """Test images so far."""
 
@@ -64,12 +60,11 @@ class EvalPass:
         model = self.model
         if not self.images:
             check_input(model.backbone, images)
-            n_classes = model.n_classes + self.beyond
-            check_targets(labels, n_classes, multi_label=model.multi_label)
+            check_targets(labels, model.n_classes, multi_label=model.multi_label)
         logits = model.run(images).logits
         check_finite(torch.arange(self.images, self.images + len(logits)), logits)
         self.images += len(logits)
-        return finite(F.pad(logits, (0, self.beyond), value=-torch.inf))
+        return finite(logits)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the plain (binary) cross-entropy over the seen classes."""

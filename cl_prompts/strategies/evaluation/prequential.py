@@ -12,7 +12,7 @@ from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.closed_form.sums import sums_of
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prototype import PrototypeViT
-from cl_prompts.strategies.base.settings import State
+from cl_prompts.state import Registered, State
 from cl_prompts.strategies.base.stream import Batch, StreamBatch
 from cl_prompts.strategies.evaluation.evaluator import evaluating, macs_of
 
@@ -55,6 +55,8 @@ class Prequential:
         self._recent = torch.zeros(0, dtype=torch.bool)
         self._solved: PrototypeClassifier | None = None
         self._waits = False  # for the features of a batch in training
+        counts = ["images", "macs", "_n", "_repeated", "_last", "_right", "_recent"]
+        self._state = Registered(self, counts)
 
     @property
     def results(self) -> dict[str, float]:
@@ -143,17 +145,14 @@ class Prequential:
             buffers = self._solved.named_buffers()
             solved = {name: part.clone() for name, part in buffers if id(part) not in sums}
         return {
-            "counts": [self._n, self._repeated, self._last, self.images, int(self._right)],
-            "macs": self.macs,
-            "recent": self._recent.clone(),
+            **self._state.state_dict(),
             "solved": solved,
         }
 
     def load_state_dict(self, state: State, model: Any) -> None:
         """Inverse of :meth:`state_dict`, for a model in the same state."""
-        self._n, self._repeated, self._last, self.images, right = state["counts"]
-        self._right, self._recent = torch.tensor(right), state["recent"]
-        self.macs, self._waits, self._solved = state["macs"], False, None
+        self._state.load_state_dict(state)
+        self._waits, self._solved = False, None
         if state["solved"] is not None:
             self._solved = deepcopy(model.head, _sums(model.head))
             for name, value in state["solved"].items():

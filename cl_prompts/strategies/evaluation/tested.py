@@ -10,8 +10,8 @@ from torch.utils.data import Dataset
 
 from cl_prompts.errors import InputError
 from cl_prompts.metrics.curve import Curve
+from cl_prompts.state import State
 from cl_prompts.strategies.base.experience import domains_of
-from cl_prompts.strategies.base.settings import State
 from cl_prompts.strategies.evaluation.evaluator import CachedEvaluator
 
 #: test stream, experience or data set with ``.targets``

@@ -6,11 +6,12 @@ from torch import Tensor
 
 from cl_prompts.checks import Positive
 from cl_prompts.errors import InputError
+from cl_prompts.losses.classification import batch_classes
 from cl_prompts.models.base import ContinualModel, copy_of
 from cl_prompts.models.prototype import PrototypeViT
+from cl_prompts.state import State
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
-from cl_prompts.strategies.base.settings import State
 from cl_prompts.strategies.base.stream import StreamBatch
 
 
@@ -93,11 +94,7 @@ class Budget(StrategyPlugin):
     def admits(self, strategy: OnlineStrategy, stream: StreamBatch) -> bool:
         """Let a batch of the stream arrive; return whether it is trained."""
         labels = stream.first.labels_on_host(stream.size)
-        self.arrived |= (
-            (labels > 0).any(dim=0)
-            if labels.dim() == 2
-            else torch.zeros_like(self.arrived).index_fill(0, labels.long(), True)
-        )
+        self.arrived |= batch_classes(labels, len(self.arrived))
         cost = stream.size * strategy.loop.cost.update
         if strategy.train_epochs > 1:
             return self._affords(strategy, stream, cost)

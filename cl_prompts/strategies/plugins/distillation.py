@@ -10,10 +10,10 @@ from cl_prompts.losses.distillation import distillation_loss
 from cl_prompts.losses.multi_label import multi_label_loss
 from cl_prompts.models.base import ContinualModel, copy_of
 from cl_prompts.models.prompted import PromptedViT
+from cl_prompts.state import State
 from cl_prompts.strategies.base.head import head_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
-from cl_prompts.strategies.base.settings import State
 
 
 class Distillation(StrategyPlugin):

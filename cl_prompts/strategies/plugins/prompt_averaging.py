@@ -55,9 +55,8 @@ class PromptAveraging(StrategyPlugin):
             pools[i] = AveragedPrompts(
                 pools[i],
                 self.checkpoints,
-                mean=self.mean,
-                std=self.std,
                 slots=slots_of(strategy.model, pools[i]),
+                **self.values_of("mean", "std"),
             )
 
     def end_of_stream_batch(self, strategy: OnlineStrategy, samples: int) -> None:

@@ -65,10 +65,8 @@ class Router(StrategyPlugin):
         model.selector = AnalyticRouter(
             sizes[0],
             model.backbone.dim,
-            width=self.width,
-            ridge=self.ridge,
-            expansion=self.expansion,
             seed=strategy.seed,
+            **self.values_of("width", "ridge", "expansion"),
         )
         if torch.device(strategy.device).type in SINGLE_PRECISION_DEVICES:
             model.selector.statistics.float()

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from avalanche.benchmarks import nc_benchmark
@@ -54,12 +53,7 @@ class Watch(BaseSGDPlugin):
 
 
 @every
-def test_the_loss_tests_before_it_trains(kind: str) -> None:
-    scored = Watch()
-    silent = Watch()
-    fit(make(kind, plugins=[scored], training_scores=True), experiences())
-    assert scored.losses[0] == 0  # no class was known
-    assert all(np.isfinite(scored.losses))
-    assert 0 < max(scored.losses) < 1000
-    fit(make(kind, plugins=[silent], training_scores=False), experiences())
-    assert set(silent.losses) == {0.0}
+def test_the_loss_is_0(kind: str) -> None:
+    watch = Watch()
+    fit(make(kind, plugins=[watch]), experiences())
+    assert set(watch.losses) == {0.0}

@@ -196,11 +196,11 @@ def test_a_random_test_image_is_one_in_all_evaluations_and_processes() -> None:
     model = opened(PromptedViT(tiny_vit(), N_CLASSES))
     found = []
     for workers in (0, 2):
-        evaluator = CachedEvaluator(data, batch_size=5, num_workers=workers, cache=False)
         for _ in range(2):
+            evaluator = CachedEvaluator(data, batch_size=5, num_workers=workers)
             evaluator(model, model.seen)
             found.append(evaluator.confidence)
-        evaluator.close()
+            evaluator.close()
     for confidences in found[1:]:
         assert torch.equal(confidences, found[0])
     stream = disjoint_benchmark(Blobs(30, seed=1), data, n_tasks=1).test_stream

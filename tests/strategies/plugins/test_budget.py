@@ -121,9 +121,11 @@ def test_evaluations_do_not_change_training(kind: str) -> None:
 
 def test_a_model_may_grow_while_it_is_busy() -> None:
     stream = experiences("si_blurry")
-    strategy = budgeted("one_prompt", 0.3, every=8, n_classes=2, growing=True)
-    fit(strategy, stream)
-    assert strategy.model.n_classes == len(strategy.budget.arrived) == 6
+    strategy = budgeted("one_prompt", 0.3, every=8)
+    fit(strategy, stream[:1])
+    strategy.grow(2)
+    fit(strategy, stream[1:])
+    assert strategy.model.n_classes == len(strategy.budget.arrived) == 8
 
 
 def test_images_that_a_plugin_replays_do_not_arrive() -> None:
