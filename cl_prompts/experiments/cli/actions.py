@@ -112,11 +112,10 @@ def validate(
 
     check_recipe_code(recipe, settings, trust_code)
     runs = plan(recipe, settings)
-    from cl_prompts.experiments.runner.building import Resources, check_plan, in_order, split_of
+    from cl_prompts.experiments.runner.building import Resources, check_plan, split_of
 
     with outcomes.progress("image files opened") as progress:
         resources = Resources(progress, quick=quick)
-        runs = in_order(runs, resources)
         built, warnings = check_plan(runs, resources)
         # Strategies share the stream of a seed, and some scenarios have one for all seeds.
         streams = {split_of(run, resources.data(run)).describe(): run for run in runs}

@@ -82,8 +82,8 @@ class RunConfig:
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
         parent: finished run that a continual run extends; None for another run.
-        order: name of the class order in ``scenario``, such as "random 1" or "easy"; empty for the
-            scenario's own.
+        order: name of the class order in ``scenario``, such as "random 1"; empty for the scenario's
+            own.
     """
 
     recipe: str
@@ -219,8 +219,7 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
         if order:
             if run.scenario.get("class_order") is not None:
                 raise InputError("give either orders or scenario.class_order, not both")
-            drawn = int(order.split()[1]) if order.startswith("random") else None
-            run.scenario = {**run.scenario, "class_order": drawn}
+            run.scenario = {**run.scenario, "class_order": int(order.split()[1])}
         runs.append(run.checked())
     return runs
 

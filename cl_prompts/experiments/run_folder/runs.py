@@ -70,7 +70,7 @@ class RunRecord:
 
     @property
     def order(self) -> str:
-        """Name of its class order, such as "easy"; empty for that of the scenario."""
+        """Name of its class order, such as "random 1"; empty for that of the scenario."""
         return str(self.config.get("order") or "")
 
     @property

@@ -69,10 +69,10 @@ LINES = [
     "predict nothing x.png",
     "export nothing",
     "validate digits orders=hardest",
-    "run digits orders=random:0,easy",
-    "run digits order=easy",
-    "run digits orders=easy scenario.class_order=3",
-    "run digit_domains orders=easy",
+    "run digits orders=random:0",
+    "run digits order=random:2",
+    "run digits orders=random:2 scenario.class_order=3",
+    "run digit_domains orders=random:2",
     # Recipes
     *(f"validate {name}" for name in RECIPES),
     # Keys
