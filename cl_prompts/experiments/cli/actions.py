@@ -123,7 +123,7 @@ def validate(
     for file in built.data.skipped:
         print(f"left out: {file}")
     for text, run in streams.items():
-        print(f"stream of seed {run.stream_seed}{f', {run.order}' if run.order else ''}: {text}")
+        print(f"stream of seed {run.stream_seed}: {text}")
     for warning in warnings:
         print(f"note: {warning}")
     strategies = ", ".join(labels_of(run.strategy for run in runs).values())

@@ -131,23 +131,6 @@ def as_seeds(key: str, value: object) -> list[int]:
     return list(found)
 
 
-def as_orders(value: object) -> list[str]:
-    """Read class orders such as ``random:5``; None: the one of the scenario, ``""``.
-
-    >>> as_orders("random:2")
-    ['random 1', 'random 2']
-
-    Raises:
-        InputError: another value, or more random orders than 1,000.
-    """
-    if value is None:
-        return [""]
-    drawn = re.fullmatch(r"random:([1-9]\d{0,2}|1000)", str(value))
-    if drawn is None:
-        raise InputError(f"orders is {shown(value)}: give random:N with 1 to 1,000 orders")
-    return [f"random {k}" for k in range(1, int(drawn[1]) + 1)]
-
-
 def as_budgets(value: object) -> list[float | None]:
     """Read budgets of training compute such as ``0.5,1,2``; None: no budget.
 

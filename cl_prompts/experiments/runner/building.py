@@ -223,8 +223,9 @@ def check_plan(plan: Sequence[RunConfig], resources: Resources) -> tuple[Run, li
     found: dict[str, None] = {}
     different = {}
     for run in plan:
-        scenario = {**run.scenario, "class_order": None} if run.order else run.scenario
-        alike = replace(run, seed=0, stream_seed=0, order="", scenario=scenario)
+        drawn = isinstance(run.scenario.get("class_order"), int)
+        scenario = {**run.scenario, "class_order": 1} if drawn else run.scenario
+        alike = replace(run, seed=0, stream_seed=0, scenario=scenario)
         different[repr(alike)] = run
     for settings in different.values():
         built = build_run(settings, resources)

@@ -69,10 +69,10 @@ LINES = [
     "predict nothing x.png",
     "export nothing",
     "validate digits orders=hardest",
-    "run digits orders=random:0",
-    "run digits order=random:2",
-    "run digits orders=random:2 scenario.class_order=3",
-    "run digit_domains orders=random:2",
+    "run digits orders=0",
+    "run digits order=2",
+    "run digits orders=2 scenario.class_order=3",
+    "run digit_domains orders=2",
     # Recipes
     *(f"validate {name}" for name in RECIPES),
     # Keys
