@@ -150,7 +150,6 @@ def learn(
     in_place: bool = False,
     test_percent: float = 20,
     seed: int = 0,
-    dry_run: bool = False,
     trust_code: bool = False,
     out: Path | None = None,
     command_line: str = "",
@@ -163,7 +162,6 @@ def learn(
         settings: of a run that trains by gradients, such as lr=1e-3.
         test: labelled images to evaluate on before and after (default: the test part of FOLDER).
         in_place: replace the model instead of writing a new one.
-        dry_run: of a run: say what would change, and do not train.
         out: folder of the new model, or parent of the new run's folder.
     """
     from cl_prompts.experiments.trained.card import read_card
@@ -172,11 +170,10 @@ def learn(
     card = read_card(folder_of(model), trust_code)
     if not card.per_class and (model / "config.yaml").is_file():
         share: Any = {"test_percent": test_percent, "seed": seed, "trust_code": trust_code}
-        above = None if dry_run else out or Path("runs")
-        _continue_run(model, place, settings, above, command_line, **share)
+        _continue_run(model, place, settings, out or Path("runs"), command_line, **share)
         return
-    if settings or dry_run:
-        raise InputError(f"settings and --dry-run are for runs, and {model} is added to")
+    if settings:
+        raise InputError(f"{model} does not train by gradients: leave the settings out")
     from cl_prompts.experiments.trained.evaluating import TEST
 
     own = place if any((place / part).exists() for part in TEST) else None
@@ -356,18 +353,16 @@ def _continue_run(
     parent: Path,
     place: Path,
     settings: Sequence[str],
-    out: Path | None,
+    out: Path,
     command_line: str,
     **share: Any,
 ) -> None:
-    """Continue a finished run on further images; without ``out`` only check that it can."""
+    """Continue a finished run on further images."""
     from cl_prompts.experiments.runner.continuing import prepared
 
     with outcomes.progress("image files opened") as opened:
         run, lines = prepared(parent, place, settings, progress=opened, **share)
     print("\n".join(lines))
-    if out is None:
-        return
     from cl_prompts.experiments.results.history import BEFORE_AFTER, before_after
     from cl_prompts.experiments.run_folder.runs import collect
     from cl_prompts.experiments.runner.running import run_all
