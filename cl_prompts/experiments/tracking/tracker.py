@@ -11,12 +11,11 @@ from typing import Any, Protocol
 
 import torch
 from avalanche.core import BaseSGDPlugin
-from tensorboard.plugins.hparams import summary_v2 as hparams
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.errors import unknown
-from cl_prompts.experiments.recipes.run_config import RunConfig, held_settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.results.history import usage_entropy
 from cl_prompts.experiments.run_folder import files
@@ -67,7 +66,6 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, start: int = 0) -> None:
-        self.folder = folder
         # A unique name: two processes may start in the same second.
         self._writer = SummaryWriter(
             str(folder),
@@ -78,17 +76,6 @@ class TensorBoard:
     def write(self, tag: str, value: float, step: int) -> None:
         """Log a value; see :class:`Logger`."""
         self._writer.add_scalar(tag, value, step)
-
-    def compare(self, settings: RunConfig) -> None:
-        """Write the settings for the tab "HParams"."""
-        plain = {
-            key: value if isinstance(value, bool | int | float | str) else str(value)
-            for key, value in held_settings(settings).items()
-        }
-        # Torch's add_hparams writes booleans as numbers, and columns that hide those of other runs.
-        row = hparams.hparams_pb(plain, trial_id="/".join(self.folder.parts[-3:]))
-        writer: Any = self._writer.file_writer
-        writer.add_summary(row)
 
     def close(self) -> None:
         """Flush the file."""
@@ -183,10 +170,8 @@ class Tracker(BaseSGDPlugin):
         self.folder = folder
         self.anytime = anytime
         anytime.listeners.append(self.on_evaluation)
-        self.settings = settings
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
-        self.tensorboard = TensorBoard(folder.path, start)
-        self._loggers: list[Logger] = [self.tensorboard]
+        self._loggers: list[Logger] = [TensorBoard(folder.path, start)]
         if settings.tracker is not None:
             made = logger_class(settings.tracker)
             self._loggers.append(made(folder.path, plain(asdict(settings)), start))
@@ -273,7 +258,7 @@ class Tracker(BaseSGDPlugin):
         self._write(entries)
 
     def finish(self, model: ContinualModel, results: Mapping[str, float | None]) -> None:
-        """Log settings and final numbers; write the cosines between keys.
+        """Log final numbers; write the cosines between keys.
 
         Args:
             model: model of the strategy.
@@ -288,7 +273,6 @@ class Tracker(BaseSGDPlugin):
         final[f"{self.measure}/a_auc"] = results.get("a_auc")
         for tag, number in final.items():
             self._log(tag, math.nan if number is None else number)
-        self.tensorboard.compare(self.settings)
 
     def close(self) -> None:
         """Close the loggers."""
