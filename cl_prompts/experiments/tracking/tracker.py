@@ -5,7 +5,6 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,9 +27,6 @@ from cl_prompts.models.prompted import key_similarity, prompt_usage
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.user_code import extra, is_dotted, load_object
-
-#: libraries with the interface of wandb
-_ONLINE = ("trackio", "wandb")
 
 
 class Logger(Protocol):
@@ -83,28 +79,28 @@ class TensorBoard:
 
 
 class OnlineLogger:
-    """Logger to Weights & Biases or trackio, with the same tags.
+    """Logger to Weights & Biases, with the same tags.
 
-    The library's environment variables (``WANDB_PROJECT``, ``WANDB_MODE=offline`` and so on) set
-    project, entity and mode; the default project is "cl-prompts". A resumed run continues the
-    online run of its first process.
+    Its environment variables (``WANDB_PROJECT``, ``WANDB_MODE=offline`` and so on) set project,
+    entity and mode; the default project is "cl-prompts". A resumed run continues the online run of
+    its first process.
     """
 
-    def __init__(
-        self, library: str, folder: Path, settings: Mapping[str, object], start: int = 0
-    ) -> None:
-        self._library = extra(library, library, f"tracker={library}")
+    def __init__(self, folder: Path, settings: Mapping[str, object], start: int = 0) -> None:
+        wandb = extra("wandb", "wandb", "tracker=wandb")
         name = "/".join(folder.resolve().parts[-3:])
-        about: dict[str, object] = {"config": dict(settings), "resume": "allow"}
-        if library == "wandb":
-            quiet = self._library.Settings(console="off", silent=True)
-            about |= {"dir": str(folder), "id": name.replace("/", "-"), "settings": quiet}
-        project = os.environ.get(f"{library.upper()}_PROJECT", "cl-prompts")
-        group = str(settings.get("recipe"))
-        self._run = self._library.init(project=project, name=name, group=group, **about)
-        if library == "wandb":
-            # Its steps count calls: use samples seen as the axis.
-            self._run.define_metric("*", step_metric="samples_seen")
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "cl-prompts"),
+            name=name,
+            group=str(settings.get("recipe")),
+            config=dict(settings),
+            resume="allow",
+            dir=str(folder),
+            id=name.replace("/", "-"),
+            settings=wandb.Settings(console="off", silent=True),
+        )
+        # Its steps count calls: use samples seen as the axis.
+        self._run.define_metric("*", step_metric="samples_seen")
 
     def write(self, tag: str, value: float, step: int) -> None:
         """Log a value; see :class:`Logger`."""
@@ -119,16 +115,16 @@ def logger_class(name: str) -> Constructor:
     """Return the constructor of a logger, which takes folder, settings and start.
 
     Args:
-        name: "trackio", "wandb", or ``"package.module:Class"``.
+        name: "wandb", or ``"package.module:Class"``.
 
     Raises:
         InputError: the name is unknown, or its library is not installed.
     """
-    if name in _ONLINE:
-        extra(name, name, f"tracker={name}")
-        return partial(OnlineLogger, name)
+    if name == "wandb":
+        extra("wandb", "wandb", "tracker=wandb")
+        return OnlineLogger
     if not is_dotted(name):
-        raise unknown("tracker", name, _ONLINE)
+        raise unknown("tracker", name, ["wandb"])
     return load_object("tracker", name)
 
 
