@@ -92,7 +92,6 @@ def predict(
     all_scores: bool = False,
     unknown: float | None = None,
     trust_code: bool = False,
-    out: Path | None = None,
 ) -> None:
     """Label images with a model.
 
@@ -101,12 +100,10 @@ def predict(
         all_scores: add a column for each class.
         unknown: label images of low confidence 'unknown', and with them this share of those of
             known classes, such as 0.05.
-        out: CSV file to write instead.
     """
     from cl_prompts.datasets.bad_images import look_at
     from cl_prompts.experiments.trained.predicting import image_files, predictions_csv
 
-    outcomes.check_out(out)
     found = image_files(images)
     # After the check of paths, since this import is slow.
     loaded = _loaded(model, trust_code)
@@ -119,7 +116,7 @@ def predict(
         if not broken or not found:
             raise
         labels = loaded.predict(found, unknown=unknown)
-    outcomes.print_or_write(predictions_csv(found, labels, all_scores=all_scores), out)
+    print(predictions_csv(found, labels, all_scores=all_scores))
     if broken:
         raise RunError(f"unreadable images have no row: {first_of(broken, 3)}")
 

@@ -65,7 +65,6 @@ LINES = [
     "init broken --backbone glyph_vit_tinny",
     "report nowhere",
     "compare run --format word",
-    "compare . --out list.yaml",
     "predict nothing x.png",
     "export nothing",
     "validate digits orders=hardest",
