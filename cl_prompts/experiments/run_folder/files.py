@@ -30,7 +30,6 @@ READ = (
     "identity.json",
     "stream.json",
     "metrics.csv",
-    "keys.npz",
     BEFORE_FILE,
     "summary.json",
 )

@@ -28,7 +28,6 @@ from cl_prompts.versions import __version__
 Row = tuple[int, str, str, float]
 METRICS_HEADER = "samples_seen,metric,scope,value\n"
 ENVIRONMENT_FILE = "environment.json"
-KEYS_FILE = "keys.npz"
 _PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
 
 

@@ -133,7 +133,7 @@ class TaskLoop:
         tracker = self.attach_tracker(records, watcher)
         try:
             self.train(tracker, request)
-            tracker.finish(run.strategy.model, run.anytime.results)
+            tracker.finish(run.anytime.results)
         finally:
             tracker.close()
             run.anytime.evaluator.close()

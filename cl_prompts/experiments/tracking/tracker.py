@@ -17,13 +17,12 @@ from cl_prompts.errors import unknown
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.results.history import usage_entropy
-from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.folder import KEYS_FILE, RunFolder
+from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.metrics.continual import forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
 from cl_prompts.models.base import ContinualModel
-from cl_prompts.models.prompted import key_similarity, prompt_usage
+from cl_prompts.models.prompted import prompt_usage
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.user_code import extra, is_dotted, load_object
@@ -137,7 +136,7 @@ class Tracker(BaseSGDPlugin):
 
     At each task end ``metrics.csv`` gets ``prompt_usage`` (scope ``prompt:i``, cumulative),
     ``prompt_usage_entropy`` (scope ``task``, bits) and ``buffer`` (scope ``class:c``, samples
-    stored). ``keys.npz`` gets the cosines between keys at the end.
+    stored).
 
     Args:
         folder: run folder.
@@ -253,17 +252,8 @@ class Tracker(BaseSGDPlugin):
             self._log(tag, value)
         self._write(entries)
 
-    def finish(self, model: ContinualModel, results: Mapping[str, float | None]) -> None:
-        """Log final numbers; write the cosines between keys.
-
-        Args:
-            model: model of the strategy.
-            results: final numbers; None where a number is not defined.
-        """
-        similarity = key_similarity(model)
-        if similarity is not None:
-            place = self.folder.path / KEYS_FILE
-            files.write_arrays(place, similarity=similarity.cpu().numpy())
+    def finish(self, results: Mapping[str, float | None]) -> None:
+        """Log final numbers, where they are defined."""
         final = {f"final/{name}": value for name, value in results.items()}
         # The end of the stream may be an extra point.
         final[f"{self.measure}/a_auc"] = results.get("a_auc")

@@ -50,7 +50,7 @@ def resumed(path: Path) -> AbstractContextManager[RunFolder]:
 def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
     names = {file.name for file in mvp_run.iterdir()}
     known = {"config.yaml", "environment.json", "identity.json", "stream.json", "summary.json"}
-    known |= {"metrics.csv", "checkpoint", "keys.npz"}
+    known |= {"metrics.csv", "checkpoint"}
     assert names >= {*known, MODEL}
     known |= {"model/model.json", "model/model.safetensors"}
     page = (Path(__file__).parents[3] / "runs" / "README.md").read_text()

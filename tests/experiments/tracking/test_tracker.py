@@ -10,7 +10,6 @@ from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.results.history import usage_entropy, usage_matrix
-from cl_prompts.experiments.run_folder.folder import KEYS_FILE
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.run_folder.runs import collect
 from cl_prompts.experiments.runner.building import Resources
@@ -98,6 +97,3 @@ def test_a_run_writes_what_is_inside(mvp_run: Path) -> None:
             held[samples] += value
             assert value <= counts[ends.index(samples), int(scope.removeprefix("class:"))]
     assert list(held.values()) == [30, 30, 30]
-    similarity = np.load(mvp_run / KEYS_FILE)["similarity"]
-    assert similarity.shape == (10, 10)
-    assert np.allclose(np.diag(similarity), 1, atol=1e-5)
