@@ -134,9 +134,8 @@ Entry = tuple[str, str, float]
 class Tracker(BaseSGDPlugin):
     """Writer of losses, evaluations and diagnostics to the run folder, its loggers and the display.
 
-    At each task end ``metrics.csv`` gets ``prompt_usage`` (scope ``prompt:i``, cumulative),
-    ``prompt_usage_entropy`` (scope ``task``, bits) and ``buffer`` (scope ``class:c``, samples
-    stored).
+    At each task end ``metrics.csv`` gets ``prompt_usage`` (scope ``prompt:i``, cumulative)
+    and ``prompt_usage_entropy`` (scope ``task``, bits).
 
     Args:
         folder: run folder.
@@ -207,7 +206,6 @@ class Tracker(BaseSGDPlugin):
         """Write the remaining losses, and the diagnostics of the task."""
         self._write_loss()
         self._write_usage(strategy)
-        self._write_buffer(strategy)
         # A_AUC now includes the end of the stream, as in the table.
         self._show_progress()
 
@@ -281,12 +279,6 @@ class Tracker(BaseSGDPlugin):
         total = _numbered("prompt_usage", "prompt", usage)
         self._write([*total, ("prompt_usage_entropy", "task", entropy)])
         self._log("prompt_usage_entropy", entropy)
-
-    def _write_buffer(self, strategy: OnlineStrategy) -> None:
-        if len(strategy.replay):
-            labels, n = strategy.replay.labels(), strategy.model.n_classes
-            counts = (labels > 0).sum(0) if labels.dim() == 2 else labels.bincount(None, n)
-            self._write(one for one in _numbered("buffer", "class", counts) if one[-1])
 
 
 def _numbered(metric: str, scope: str, values: Tensor) -> list[Entry]:
