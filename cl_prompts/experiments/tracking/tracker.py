@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from avalanche.core import BaseSGDPlugin
@@ -16,12 +16,10 @@ from torch.utils.tensorboard import SummaryWriter
 from cl_prompts.errors import unknown
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import plain
-from cl_prompts.experiments.results.history import usage_entropy
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.metrics.continual import forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
-from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.prompted import prompt_usage
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
@@ -134,8 +132,7 @@ Entry = tuple[str, str, float]
 class Tracker(BaseSGDPlugin):
     """Writer of losses, evaluations and diagnostics to the run folder, its loggers and the display.
 
-    At each task end ``metrics.csv`` gets ``prompt_usage`` (scope ``prompt:i``, cumulative)
-    and ``prompt_usage_entropy`` (scope ``task``, bits).
+    At each task end ``metrics.csv`` gets ``prompt_usage`` (scope ``prompt:i``, cumulative).
 
     Args:
         folder: run folder.
@@ -144,7 +141,6 @@ class Tracker(BaseSGDPlugin):
         watcher: receiver of the samples seen and of A_AUC.
         total: stream samples of the whole run, epochs included.
         start: samples seen when this process started.
-        model: model of the run, with the prompt usage of its parent in a continual run.
     """
 
     LOSS_EVERY = 10  # stream batches that a loss value averages over
@@ -158,7 +154,6 @@ class Tracker(BaseSGDPlugin):
         *,
         total: int,
         start: int,
-        model: ContinualModel,
     ) -> None:
         super().__init__()
         self.folder = folder
@@ -172,9 +167,6 @@ class Tracker(BaseSGDPlugin):
         self._watcher = watcher
         self._total = total
         self._losses: list[Tensor] = []
-        # Of prompts, up to the last task end; a continual run begins with its parent's.
-        usage = prompt_usage(model)
-        self._usage: Tensor | float = 0.0 if usage is None else usage.cpu()
         self._samples = start
         self._show_progress()
 
@@ -205,20 +197,19 @@ class Tracker(BaseSGDPlugin):
     def after_training_exp(self, strategy: OnlineStrategy, **kwargs: object) -> None:
         """Write the remaining losses, and the diagnostics of the task."""
         self._write_loss()
-        self._write_usage(strategy)
+        if (usage := prompt_usage(strategy.model)) is not None:
+            self._write(_numbered("prompt_usage", "prompt", usage))
         # A_AUC now includes the end of the stream, as in the table.
         self._show_progress()
 
     # Not called state_dict: a plugin with that is part of the strategy's state.
-    def records(self) -> dict[str, Any]:
-        """Return the unwritten losses, and the prompt usage up to the last task end."""
-        losses = torch.stack(self._losses).cpu() if self._losses else torch.zeros(0)
-        return {"losses": losses, "usage": self._usage}
+    def unwritten(self) -> Tensor:
+        """Return the losses that are not written yet."""
+        return torch.stack(self._losses).cpu() if self._losses else torch.zeros(0)
 
-    def restore_records(self, state: dict[str, Any], device: torch.device) -> None:
-        """Inverse of :meth:`records`."""
-        self._losses = list(state["losses"].to(device).unbind())
-        self._usage = state["usage"]
+    def restore(self, losses: Tensor, device: torch.device) -> None:
+        """Inverse of :meth:`unwritten`."""
+        self._losses = list(losses.to(device).unbind())
 
     def on_evaluation(self, kind: str, evaluation: Evaluation) -> None:
         """Write one evaluation, "anytime" or "task_end"."""
@@ -269,16 +260,6 @@ class Tracker(BaseSGDPlugin):
             self._losses.clear()
             self._write([("loss", "train", mean)])
             self._log("loss/train", mean)
-
-    def _write_usage(self, strategy: OnlineStrategy) -> None:
-        usage = prompt_usage(strategy.model)
-        if usage is None:
-            return
-        entropy = float(usage_entropy([(usage.cpu() - self._usage).tolist()])[0])
-        self._usage = usage.cpu()
-        total = _numbered("prompt_usage", "prompt", usage)
-        self._write([*total, ("prompt_usage_entropy", "task", entropy)])
-        self._log("prompt_usage_entropy", entropy)
 
 
 def _numbered(metric: str, scope: str, values: Tensor) -> list[Entry]:
