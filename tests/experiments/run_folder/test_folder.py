@@ -163,7 +163,7 @@ def released(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
             super().__init__(path)
             locks.append(self)
 
-    monkeypatch.setattr(run_folder, "FileLock", Noted)
+    monkeypatch.setattr(files, "FileLock", Noted)
     monkeypatch.setattr(run_folder, "environment", lambda *_: {"command": "the command"})
     monkeypatch.setattr(RunConfig, "checked", lambda self: self)
     monkeypatch.setattr(os, "fsync", lambda _: None)  # its call is a step, its time is not needed
