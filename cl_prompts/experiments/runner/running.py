@@ -224,11 +224,15 @@ def executed(
     if how.kind == "local" and (how.jobs or 1) == 1:
         for job in jobs:
             fault: Fault = None
+            end = "stopped"
+            watcher = display.begin(job.number, job.label)
             try:
-                with display.run(job.number, job.label) as watcher:
-                    complete(job.run, watcher, resources, built)
+                complete(job.run, watcher, resources, built)
+                end = job.outcome()
             except Exception as error:
-                fault = error
+                fault, end = error, "failed"
+            finally:
+                display.end(job.number, end)
             yield job, fault
         return
     device = jobs[0].run.settings.device
