@@ -96,14 +96,8 @@ def init(
     print(f"wrote {out}; next: cl-prompts run {quote(str(out))}")
 
 
-def validate(
-    recipe: str, settings: Sequence[str] = (), *, quick: bool = False, trust_code: bool = False
-) -> None:
-    """Build and check all parts of a recipe without running it.
-
-    Args:
-        quick: do not open image files.
-    """
+def validate(recipe: str, settings: Sequence[str] = (), *, trust_code: bool = False) -> None:
+    """Build and check all parts of a recipe without running it."""
     from cl_prompts.experiments.recipes.run_config import plan
     from cl_prompts.user_code import labels_of
 
@@ -112,7 +106,7 @@ def validate(
     from cl_prompts.experiments.runner.building import Resources, check_plan, split_of
 
     with outcomes.progress("image files opened") as progress:
-        resources = Resources(progress, quick=quick)
+        resources = Resources(progress)
         built, warnings = check_plan(runs, resources)
         # Strategies share the stream of a seed, and some scenarios have one for all seeds.
         streams = {split_of(run, resources.data(run)).describe(): run for run in runs}
