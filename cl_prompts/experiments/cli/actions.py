@@ -22,18 +22,15 @@ from cl_prompts.experiments.recipes.values import as_seeds
 from cl_prompts.experiments.run_folder import files
 
 
-def ls(listed: Sequence[str] = ()) -> None:
+def ls(listed: str | None = None) -> None:
     """List recipes, strategies, plugins, scenarios, data sets, backbones, or your runs.
 
     Args:
-        listed: one of the lists, or runs, and words to search for.
+        listed: one of the lists, or runs.
     """
     from cl_prompts.experiments.cli import listing
 
-    if listed[:1] == ["runs"]:
-        print(listing.listed_runs(Path("runs"), listed[1:]))
-    else:
-        print(listing.listed(listed))
+    print(listing.listed_runs(Path("runs")) if listed == "runs" else listing.listed(listed))
 
 
 def show(shown: Sequence[str]) -> None:
