@@ -158,7 +158,7 @@ def run(
         above = out / runs[0].recipe
         finished = _collect(folders, above, console)
         own = runs[0].dataset["name"] in ("folder", "csv", "hf")
-        print(outcomes.next_steps(finished, None if own else above))
+        print(outcomes.next_steps(finished[0], None if own else above))
 
 
 def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> list[Path]:

@@ -369,4 +369,4 @@ def _continue_run(
     outcomes.conclude([folder], None, console)
     rows = [row.texts for row in before_after(*collect([folder]))]
     console.print(outcomes.table(BEFORE_AFTER, rows, right=BEFORE_AFTER[1:]))
-    print(outcomes.next_steps([folder]))
+    print(outcomes.next_steps(folder))

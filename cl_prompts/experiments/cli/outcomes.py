@@ -120,14 +120,14 @@ def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> N
     print(f"report: {written}")
 
 
-def next_steps(runs: Sequence[Path], above: Path | None = None) -> str:
+def next_steps(folder: Path, above: Path | None = None) -> str:
     """Return two lines of commands that follow a run.
 
     Args:
-        runs: run folders.
+        folder: of a run.
         above: folder of a comparison on a known data set; None: the images are the user's own.
 
-    >>> print(next_steps([Path("latest")]))
+    >>> print(next_steps(Path("latest")))
     next: cl-prompts predict latest IMAGE, cl-prompts evaluate latest FOLDER
           cl-prompts learn latest FOLDER, cl-prompts export latest --torch
     """
@@ -137,12 +137,10 @@ def next_steps(runs: Sequence[Path], above: Path | None = None) -> str:
             f"next: cl-prompts compare {place}, cl-prompts report {place} --figures pdf\n"
             "      on your own images: cl-prompts train FOLDER, cl-prompts init FOLDER"
         )
-    several = len(runs) > 1
-    run = "RUN" if several else quote(str(runs[0]))
-    where = " (RUN: see cl-prompts ls runs)" if several else ""
+    run = quote(str(folder))
     return (
         f"next: cl-prompts predict {run} IMAGE, cl-prompts evaluate {run} FOLDER\n"
-        f"      cl-prompts learn {run} FOLDER, cl-prompts export {run} --torch{where}"
+        f"      cl-prompts learn {run} FOLDER, cl-prompts export {run} --torch"
     )
 
 
