@@ -6,7 +6,7 @@ import sys
 #: commands that print a text, or refuse a word -> exit code
 QUICK = {
     "ls": 0,
-    "ls strategies prompt": 0,
+    "ls strategies": 0,
     "show digits": 0,
     "show strategy mvp": 0,
     "show dataset folder": 0,

@@ -47,7 +47,7 @@ INNER: dict[str, set[str]] = {
     "run_folder": {"recipes"},
     "results": {"recipes", "run_folder"},
     "figures": {"run_folder", "results"},
-    "tracking": {"recipes", "run_folder", "results"},
+    "tracking": {"recipes", "run_folder"},
     "report": {"recipes", "run_folder", "results", "figures"},
     "executors": set(),
     "trained": {"recipes", "run_folder", "results", "executors"},

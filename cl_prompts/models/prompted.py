@@ -255,14 +255,3 @@ def prompt_usage(model: ContinualModel) -> Tensor | None:
     """
     count = getattr(innermost_selector(model), "count", None)
     return None if count is None else cast(Tensor, count).detach().clone()
-
-
-def key_similarity(model: ContinualModel) -> Tensor | None:
-    """(prompts, prompts) cosine between keys, the mean over blocks; None without keys."""
-    key = getattr(innermost_selector(model), "key", None)
-    if key is None:
-        return None
-    # cos(k_i, k_j) = k_i k_j^T of rows of unit length
-    rows = F.normalize((key() if isinstance(key, nn.Module) else key).detach().float(), dim=-1)
-    cosine = rows @ rows.transpose(-1, -2)
-    return cosine.mean(dim=0) if cosine.dim() == 3 else cosine

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from cl_prompts.errors import InputError, RunError
+from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained.arithmetic import Sums
 from cl_prompts.experiments.trained.ledger import SAMPLED, digest
 from cl_prompts.experiments.trained.model import Model
@@ -52,14 +52,16 @@ class Learner:
         refusal: why the model cannot learn; None if it can.
 
     Raises:
-        InputError: a folder in use, of another model or read-only; several labels per image.
+        InputError: a folder in use or of another model; several labels per image.
+        OSError: a read-only folder, for example.
     """
 
     def __init__(self, model: Model, folder: Path, *, keep_images: bool = True) -> None:
         if model.network.multi_label:
             raise InputError("models with several labels per image cannot be served")
         self.base, self.folder = model, folder
-        self._lock = _locked(folder)
+        in_use = f"another server uses {folder}: stop it, or give --data-dir"
+        self._lock = files.locked(folder, in_use)
         self.journal = Journal(folder / "journal.sqlite", keep_images)
         temperature = self.journal.about("temperature") or model.card.calibration.temperature
         self.snapshot = Snapshot(0, model.classes, None, temperature, None)
@@ -98,7 +100,7 @@ class Learner:
             with suppress(OSError):  # the journal has all events
                 self.live.checkpoint()
         self.journal.close()
-        self._lock.release()
+        self._lock.lock.release()
 
     # ------------------------------------------------------------------------------- any thread
 
@@ -319,16 +321,3 @@ class Learner:
     def _when(self, began: float) -> Answer:
         elapsed = round(1000 * (time.monotonic() - began), 1)
         return {"version": self.snapshot.version, "milliseconds": elapsed}
-
-
-def _locked(folder: Path) -> FileLock:
-    """Lock a folder for one server."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock")
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"another server uses {folder}: stop it, or give --data-dir") from error
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written: give another --data-dir") from error
-    return lock

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.closed_form.whitening import FeatureWhitening
@@ -14,10 +13,8 @@ from cl_prompts.models.prompted import (
     InstanceLogitMask,
     PromptedViT,
     innermost_selector,
-    key_similarity,
     prompt_usage,
 )
-from cl_prompts.prompts.components import AttentionWeights, ComponentPool
 from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
 from cl_prompts.prompts.prefixes import PrefixPool
 from cl_prompts.prompts.selectors import NearestKeys
@@ -101,14 +98,3 @@ def test_keys_are_found_below_the_selectors_around_them() -> None:
     assert usage.tolist() == [1, 0, 2, 0]
     keys.count += 1
     assert usage.tolist() == [1, 0, 2, 0]  # a copy
-
-
-def test_similarity_is_the_cosine_between_keys_averaged_over_blocks() -> None:
-    selector = AttentionWeights(2, 4, 16)
-    with torch.no_grad():
-        selector.key.rows[0].normal_()  # they begin orthogonal, with the same cosines everywhere
-    found = key_similarity(model_of(selector, ComponentPool(4, (0, 1), 2, 16, 2)))
-    unit = F.normalize(selector.key(), dim=-1)
-    want = torch.stack([rows @ rows.T for rows in unit]).mean(dim=0)
-    assert found is not None
-    torch.testing.assert_close(found, want, atol=1e-6, rtol=0)

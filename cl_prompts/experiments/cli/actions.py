@@ -22,18 +22,15 @@ from cl_prompts.experiments.recipes.values import as_seeds
 from cl_prompts.experiments.run_folder import files
 
 
-def ls(listed: Sequence[str] = ()) -> None:
+def ls(listed: str | None = None) -> None:
     """List recipes, strategies, plugins, scenarios, data sets, backbones, or your runs.
 
     Args:
-        listed: one of the lists, or runs, and words to search for.
+        listed: one of the lists, or runs.
     """
     from cl_prompts.experiments.cli import listing
 
-    if listed[:1] == ["runs"]:
-        print(listing.listed_runs(Path("runs"), listed[1:]))
-    else:
-        print(listing.listed(listed))
+    print(listing.listed_runs(Path("runs")) if listed == "runs" else listing.listed(listed))
 
 
 def show(shown: Sequence[str]) -> None:
@@ -67,9 +64,8 @@ def init(
         out: file to write (default: NAME.yaml, named after the folder).
         force: overwrite an existing recipe.
     """
-    from cl_prompts.backbones.catalog import EMBEDDED
     from cl_prompts.datasets.survey import name_of, survey
-    from cl_prompts.experiments.cli.proposal import other_sizes, recipe_for
+    from cl_prompts.experiments.cli.proposal import recipe_for
     from cl_prompts.experiments.trained.training import backbone_for
 
     name = name_of(place) if out is None else recipe_label(str(out))
@@ -89,8 +85,6 @@ def init(
     for line in found.lines():
         print(line)
     chosen, size = backbone_for(found, backbone)
-    if chosen != EMBEDDED:
-        print(other_sizes(chosen, size))
     if weights is not None:
         from cl_prompts.backbones import create_backbone
 
@@ -99,24 +93,17 @@ def init(
     print(f"wrote {out}; next: cl-prompts run {quote(str(out))}")
 
 
-def validate(
-    recipe: str, settings: Sequence[str] = (), *, quick: bool = False, trust_code: bool = False
-) -> None:
-    """Build and check all parts of a recipe without running it.
-
-    Args:
-        quick: do not open image files.
-    """
+def validate(recipe: str, settings: Sequence[str] = (), *, trust_code: bool = False) -> None:
+    """Build and check all parts of a recipe without running it."""
     from cl_prompts.experiments.recipes.run_config import plan
     from cl_prompts.user_code import labels_of
 
     check_recipe_code(recipe, settings, trust_code)
     runs = plan(recipe, settings)
-    from cl_prompts.experiments.runner.building import Resources, check_plan, in_order, split_of
+    from cl_prompts.experiments.runner.building import Resources, check_plan, split_of
 
     with outcomes.progress("image files opened") as progress:
-        resources = Resources(progress, quick=quick)
-        runs = in_order(runs, resources)
+        resources = Resources(progress)
         built, warnings = check_plan(runs, resources)
         # Strategies share the stream of a seed, and some scenarios have one for all seeds.
         streams = {split_of(run, resources.data(run)).describe(): run for run in runs}
@@ -124,7 +111,7 @@ def validate(
     for file in built.data.skipped:
         print(f"left out: {file}")
     for text, run in streams.items():
-        print(f"stream of seed {run.stream_seed}{f', {run.order}' if run.order else ''}: {text}")
+        print(f"stream of seed {run.stream_seed}: {text}")
     for warning in warnings:
         print(f"note: {warning}")
     strategies = ", ".join(labels_of(run.strategy for run in runs).values())
@@ -171,7 +158,7 @@ def run(
         above = out / runs[0].recipe
         finished = _collect(folders, above, console)
         own = runs[0].dataset["name"] in ("folder", "csv", "hf")
-        print(outcomes.next_steps(finished, None if own else above))
+        print(outcomes.next_steps(finished[0], None if own else above))
 
 
 def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> list[Path]:

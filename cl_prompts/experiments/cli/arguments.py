@@ -23,7 +23,7 @@ settings, cl-prompts ls runs your runs. Where a command takes a MODEL, latest is
 in ./models or of a run in ./runs; where it takes a RUN, the newest finished run."""
 #: names of arguments in the help, where they differ from the code
 _SHOWN = {
-    **{"settings": "KEY=VALUE", "place": "FOLDER|CSV", "listed": "WORD", "shown": "NAME"},
+    **{"settings": "KEY=VALUE", "place": "FOLDER|CSV", "listed": "LIST", "shown": "NAME"},
     "class_": "NAME",
     **{"model": "MODEL", "models": "MODEL", "runs": "RUN", "images": "IMAGE"},
     "resume": "FOLDER",

@@ -37,34 +37,24 @@ def lists() -> dict[str, dict[str, str]]:
     return found
 
 
-def listed(words: Sequence[str]) -> str:
-    """Return the lists as text, or the entries that contain all words.
-
-    Args:
-        words: a list ("strategies") if only one is wanted, then words to search for.
+def listed(name: str | None = None) -> str:
+    """Return all lists as text, or one of them, such as "strategies".
 
     Raises:
-        InputError: nothing is left.
+        InputError: an unknown list.
     """
     found = lists()
-    plurals = {**LISTS, "recipe": "recipes", "backbone": "backbones"}
-    kind = plurals.get(words[0], words[0]) if words else ""
-    if kind in found:
-        found, words = {kind: found[kind]}, words[1:]
-    blocks = []
+    if name is not None:
+        kind = {**LISTS, "recipe": "recipes", "backbone": "backbones"}.get(name, name)
+        if kind not in found:
+            raise unknown("list", name, [*found, "runs"])
+        found = {kind: found[kind]}
     width = max(len(name) for entries in found.values() for name in entries)
+    blocks = []
     for title, entries in found.items():
         lines = [f"  {name:{width}}  {about}" for name, about in entries.items()]
-        if words:
-            lines = [line for line in lines if _has(line, words) and not line.startswith("  ...")]
-        blocks += [title, *lines, ""] if lines else []
-    if not blocks:
-        raise InputError(f"no entry has the words {' '.join(words)!r}: see cl-prompts ls")
+        blocks += [title, *lines, ""]
     return "\n".join(blocks)
-
-
-def _has(text: str, words: Sequence[str]) -> bool:
-    return all(word.lower() in text.lower() for word in words)
 
 
 def runs_below(above: Path) -> list[tuple[str, Path, dict[str, Any]]]:
@@ -116,24 +106,18 @@ def latest_model(models: Path, runs: Path) -> Path:
     return run
 
 
-def listed_runs(above: Path, words: Sequence[str] = ()) -> str:
+def listed_runs(above: Path) -> str:
     """Return the runs below a folder as a table, the newest last.
 
-    Args:
-        above: the folder.
-        words: what a row must contain.
-
     Raises:
-        InputError: no such run.
+        InputError: there is none.
     """
     rows = []
     for began, folder, run in runs_below(above):
         about = [run["recipe"], run["strategy"], run["seed"], _score(run), run["n_classes"]]
-        row = [*map(str, about), began[:16], str(folder)]
-        if _has(" ".join(row), words):
-            rows.append(row)
+        rows.append([*map(str, about), began[:16], str(folder)])
     if not rows:
-        raise InputError(f"no run below {above}/{f' with {chr(32).join(words)}' if words else ''}")
+        raise InputError(f"no run below {above}/")
     rows.insert(0, ["recipe", "method", "seed", "score", "classes", "date", "folder"])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

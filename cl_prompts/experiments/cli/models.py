@@ -92,7 +92,6 @@ def predict(
     all_scores: bool = False,
     unknown: float | None = None,
     trust_code: bool = False,
-    out: Path | None = None,
 ) -> None:
     """Label images with a model.
 
@@ -101,12 +100,10 @@ def predict(
         all_scores: add a column for each class.
         unknown: label images of low confidence 'unknown', and with them this share of those of
             known classes, such as 0.05.
-        out: CSV file to write instead.
     """
     from cl_prompts.datasets.bad_images import look_at
     from cl_prompts.experiments.trained.predicting import image_files, predictions_csv
 
-    outcomes.check_out(out)
     found = image_files(images)
     # After the check of paths, since this import is slow.
     loaded = _loaded(model, trust_code)
@@ -119,7 +116,7 @@ def predict(
         if not broken or not found:
             raise
         labels = loaded.predict(found, unknown=unknown)
-    outcomes.print_or_write(predictions_csv(found, labels, all_scores=all_scores), out)
+    print(predictions_csv(found, labels, all_scores=all_scores))
     if broken:
         raise RunError(f"unreadable images have no row: {first_of(broken, 3)}")
 
@@ -150,7 +147,6 @@ def learn(
     in_place: bool = False,
     test_percent: float = 20,
     seed: int = 0,
-    dry_run: bool = False,
     trust_code: bool = False,
     out: Path | None = None,
     command_line: str = "",
@@ -163,7 +159,6 @@ def learn(
         settings: of a run that trains by gradients, such as lr=1e-3.
         test: labelled images to evaluate on before and after (default: the test part of FOLDER).
         in_place: replace the model instead of writing a new one.
-        dry_run: of a run: say what would change, and do not train.
         out: folder of the new model, or parent of the new run's folder.
     """
     from cl_prompts.experiments.trained.card import read_card
@@ -172,11 +167,10 @@ def learn(
     card = read_card(folder_of(model), trust_code)
     if not card.per_class and (model / "config.yaml").is_file():
         share: Any = {"test_percent": test_percent, "seed": seed, "trust_code": trust_code}
-        above = None if dry_run else out or Path("runs")
-        _continue_run(model, place, settings, above, command_line, **share)
+        _continue_run(model, place, settings, out or Path("runs"), command_line, **share)
         return
-    if settings or dry_run:
-        raise InputError(f"settings and --dry-run are for runs, and {model} is added to")
+    if settings:
+        raise InputError(f"{model} does not train by gradients: leave the settings out")
     from cl_prompts.experiments.trained.evaluating import TEST
 
     own = place if any((place / part).exists() for part in TEST) else None
@@ -356,18 +350,16 @@ def _continue_run(
     parent: Path,
     place: Path,
     settings: Sequence[str],
-    out: Path | None,
+    out: Path,
     command_line: str,
     **share: Any,
 ) -> None:
-    """Continue a finished run on further images; without ``out`` only check that it can."""
+    """Continue a finished run on further images."""
     from cl_prompts.experiments.runner.continuing import prepared
 
     with outcomes.progress("image files opened") as opened:
         run, lines = prepared(parent, place, settings, progress=opened, **share)
     print("\n".join(lines))
-    if out is None:
-        return
     from cl_prompts.experiments.results.history import BEFORE_AFTER, before_after
     from cl_prompts.experiments.run_folder.runs import collect
     from cl_prompts.experiments.runner.running import run_all
@@ -377,4 +369,4 @@ def _continue_run(
     outcomes.conclude([folder], None, console)
     rows = [row.texts for row in before_after(*collect([folder]))]
     console.print(outcomes.table(BEFORE_AFTER, rows, right=BEFORE_AFTER[1:]))
-    print(outcomes.next_steps([folder]))
+    print(outcomes.next_steps(folder))

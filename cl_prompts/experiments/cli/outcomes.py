@@ -20,7 +20,6 @@ from rich.text import Text
 
 from cl_prompts.errors import first_of
 from cl_prompts.experiments.executors.signals import stop_says
-from cl_prompts.experiments.run_folder import files
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.results.comparison import Grid
@@ -55,7 +54,6 @@ def compare(
     rows: str = "",
     metrics: str = "",
     format: Literal["markdown", "latex", "csv", "json"] | None = None,
-    out: Path | None = None,
 ) -> None:
     """Compare strategies over seeds: means and paired differences.
 
@@ -65,9 +63,7 @@ def compare(
         rows: rows to show, in this order, separated by commas.
         metrics: such as a_auc,a_last_by_task (see summary.json).
         format: of the table (default: markdown, where it is not printed to a terminal).
-        out: file to write instead.
     """
-    check_out(out)
     from cl_prompts.experiments.recipes.values import divided
     from cl_prompts.experiments.results.comparison import compare as compared
     from cl_prompts.experiments.results.comparison import grids, notes_of, written
@@ -76,12 +72,12 @@ def compare(
     chosen = {"rows": [*filter(None, divided(rows))], "metrics": [*filter(None, divided(metrics))]}
     found = compared(runs, reference=reference, **chosen)
     console = console_of()
-    if format is None and out is None and console.is_terminal:
+    if format is None and console.is_terminal:
         for grid in (grid for one in found for grid in grids(one)):
             console.print(grid_table(grid, title=grid.title), Text(f"{grid.caption}\n"))
         console.print(*(Text(note) for one in found for note in notes_of(one.group)), sep="\n")
     else:
-        print_or_write(written(found, format or "markdown"), out)
+        print(written(found, format or "markdown"))
     from cl_prompts.experiments.run_folder.runs import unfinished
 
     if left := unfinished(runs):
@@ -109,20 +105,6 @@ def console_of() -> Console:
     return Console(emoji=False, width=None if has_width else 140)
 
 
-def check_out(out: Path | None) -> None:
-    """Refuse a file that exists, before its content is computed."""
-    if out is not None:
-        files.check_place(out)
-
-
-def print_or_write(text: str, out: Path | None) -> None:
-    """Print a text, or write it to a file."""
-    if out is None:
-        print(text)
-    else:
-        files.replace(out, [f"{text}\n".encode(errors="backslashreplace")])
-
-
 def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:
     """Print the table of finished runs, and write their report into a folder above them."""
     place = quote(str(folders[0] if above is None else above))
@@ -138,14 +120,14 @@ def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> N
     print(f"report: {written}")
 
 
-def next_steps(runs: Sequence[Path], above: Path | None = None) -> str:
+def next_steps(folder: Path, above: Path | None = None) -> str:
     """Return two lines of commands that follow a run.
 
     Args:
-        runs: run folders.
+        folder: of a run.
         above: folder of a comparison on a known data set; None: the images are the user's own.
 
-    >>> print(next_steps([Path("latest")]))
+    >>> print(next_steps(Path("latest")))
     next: cl-prompts predict latest IMAGE, cl-prompts evaluate latest FOLDER
           cl-prompts learn latest FOLDER, cl-prompts export latest --torch
     """
@@ -155,12 +137,10 @@ def next_steps(runs: Sequence[Path], above: Path | None = None) -> str:
             f"next: cl-prompts compare {place}, cl-prompts report {place} --figures pdf\n"
             "      on your own images: cl-prompts train FOLDER, cl-prompts init FOLDER"
         )
-    several = len(runs) > 1
-    run = "RUN" if several else quote(str(runs[0]))
-    where = " (RUN: see cl-prompts ls runs)" if several else ""
+    run = quote(str(folder))
     return (
         f"next: cl-prompts predict {run} IMAGE, cl-prompts evaluate {run} FOLDER\n"
-        f"      cl-prompts learn {run} FOLDER, cl-prompts export {run} --torch{where}"
+        f"      cl-prompts learn {run} FOLDER, cl-prompts export {run} --torch"
     )
 
 

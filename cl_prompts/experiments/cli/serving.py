@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained import MODELS
+from cl_prompts.user_code import extra
 
 
 def serve(
@@ -45,14 +46,10 @@ def serve(
         raise InputError(f"{host} is open to other machines: give --token too")
     if reconcile and not label_studio:
         raise InputError("--reconcile needs --label-studio URL")
-    try:
-        from cl_prompts.experiments.trained.model import Model
-        from cl_prompts.serving import command
-        from cl_prompts.serving.learner import Learner
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith("cl_prompts"):
-            raise
-        raise InputError(f"serve needs {error.name}: pip install cl-prompts[serve]") from error
+    command = extra("cl_prompts.serving.command", "cl-prompts[serve]", "serve")
+    from cl_prompts.experiments.trained.model import Model
+    from cl_prompts.serving.learner import Learner
+
     folder = data_dir or MODELS / f"{new if model is None else model.name}.live"
     base = command.new_model(folder, backbone, weights) if model is None else Model.load(model)
     with closing(Learner(base, folder, keep_images=not no_images)) as learner:

@@ -1,4 +1,4 @@
-"""Heat maps of classes, tasks, streams, prompts and keys."""
+"""Heat maps of classes, tasks, streams and prompts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike
 
 from cl_prompts.experiments.figures.style import Chart, heat_map, named
 from cl_prompts.experiments.results import history
-from cl_prompts.experiments.run_folder.folder import KEYS_FILE
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
 
@@ -74,15 +73,6 @@ def usage_chart(counts: ArrayLike) -> Chart:
     return heat_map(share, "share of uses (%)", x=x, y=y, domain=(0, most))
 
 
-def key_chart(similarity: ArrayLike) -> Chart:
-    """Draw the cosines between the keys of a pool, (prompts, prompts)."""
-    values = np.asarray(similarity, float)
-    prompts = ("prompt", named(None, len(values)))
-    return heat_map(
-        values, "cosine between keys", x=prompts, y=prompts, domain=(-1, 0, 1), digits=1
-    )
-
-
 def stream_chart(stream: Mapping[str, Any], class_names: Sequence[str] | None = None) -> Chart:
     """Draw the share of each class in each task; a disjoint class has all of it in one.
 
@@ -111,6 +101,3 @@ def pictures(run: RunRecord) -> Iterator[tuple[str, Chart]]:
     usage = history.usage_matrix(run)
     if usage.size:
         yield "prompts", usage_chart(usage)
-    keys = run.folder / KEYS_FILE
-    if keys.is_file():
-        yield "keys", key_chart(np.load(keys)["similarity"])

@@ -20,7 +20,7 @@ _ON_LIGHT = "#0072B2 #D55E00 #009E73 #CC79A7 #E69F00 #56B4E9 #111111 #882255 #99
 _ON_DARK = "#3D9BE0 #F0783C #1FBF92 #DE9BC2 #F2B134 #8FD3FF #F4F6F8 #CB5C90 #BDBD5A #9384E8"
 PALETTE = tuple(_ON_LIGHT.split())
 #: shades of heat maps, on which black numbers are legible
-_SHADES = ("#E69F00", "#F4F8FC", "#56B4E9")
+_SHADES = ("#F4F8FC", "#56B4E9")
 #: cells up to which a chart prints their numbers
 MAX_WRITTEN = 250
 #: columns of a heat map; of more, every second, third, ... is drawn
@@ -108,7 +108,6 @@ def heat_map(
     x: Axis,
     y: Axis,
     domain: Sequence[float] = (0, 100),
-    digits: int = 0,
 ) -> Chart:
     """Draw a matrix, with numbers in its cells where there is room; NaN is blank.
 
@@ -116,8 +115,7 @@ def heat_map(
         values: (rows, columns).
         measure: name of the values.
         x, y: the axes, with the names of the columns and rows.
-        domain: range of the values: from, to; or lowest, zero, highest.
-        digits: decimals of the numbers.
+        domain: range of the values.
     """
     step = -(-values.shape[1] // _MAX_COLUMNS)
     kept = np.arange(values.shape[1])[::-step][::-1]  # with the last one
@@ -135,9 +133,9 @@ def heat_map(
         .encode(x=_axis(alt.X, "x", (x[0], shown)), y=_axis(alt.Y, "y", y), tooltip=tips)
         .properties(height=min(480, max(60, 20 * len(values))))
     )
-    colours = alt.Scale(range=_SHADES[-len(domain) :], domain=domain, interpolate="rgb")
+    colours = alt.Scale(range=_SHADES, domain=domain, interpolate="rgb")
     drawn: Chart = base.mark_rect().encode(color=alt.Color("value:Q", title=measure, scale=colours))
     if values.size <= MAX_WRITTEN:
-        text = alt.Text("value:Q", format=f".{digits}f")
+        text = alt.Text("value:Q", format=".0f")
         drawn = drawn + base.mark_text(color="black").encode(text=text)
     return drawn

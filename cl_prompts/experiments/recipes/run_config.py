@@ -37,7 +37,7 @@ from cl_prompts.experiments.recipes.recipe_files import (
 from cl_prompts.experiments.recipes.values import Arguments
 from cl_prompts.user_code import Trust, check_trust, is_dotted, labels_of
 
-SEEDS = ("seed", "stream_seed", "order")
+SEEDS = ("seed", "stream_seed")
 #: the option of a strategy that ``budget=`` sets; all rows of a table share it
 BUDGET = "options.plugins.budget.passes"
 _AROUND = ("device", "num_workers", "checkpoint_every", "tracker", "tuned_on", "memory")
@@ -82,8 +82,6 @@ class RunConfig:
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
         parent: finished run that a continual run extends; None for another run.
-        order: name of the class order in ``scenario``, such as "random 1" or "easy"; empty for the
-            scenario's own.
     """
 
     recipe: str
@@ -102,7 +100,6 @@ class RunConfig:
     evaluation: Arguments = field(default_factory=dict)
     options: Arguments = field(default_factory=dict)
     parent: Parent | None = None
-    order: str = ""
 
     def to_yaml(self) -> str:
         """Return the content of ``config.yaml``."""
@@ -201,12 +198,15 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
     held |= {section: recipe.get(section) or {} for section in SECTIONS}
     accepted_by = {name: parameters("strategy", name) for name in strategies}
     accepted = {key for own in accepted_by.values() for key in own}
+    n_orders = fits("orders", recipe["orders"], Annotated[int, Ge(1), Le(1000)] | None)
+    if n_orders and held["scenario"].get("class_order") is not None:
+        raise InputError("give either orders or scenario.class_order, not both")
     runs = []
     for strategy, budget, seed, order in itertools.product(
         strategies,
         values.as_budgets(recipe["budget"]),
         values.as_seeds("seed", recipe["seeds"]),
-        values.as_orders(recipe["orders"]),
+        range(1, n_orders + 1) if n_orders else [None],
     ):
         stream = seed if recipe["stream_seed"] is None else recipe["stream_seed"]
         options = _given(recipe, strategy, accepted)
@@ -215,12 +215,9 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
             options["plugins"] = {**plugins, "budget": {"passes": budget}}
             # The budget replaces it; strategies may have another default.
             options |= {"online_iter": 1} if "online_iter" in accepted_by[strategy] else {}
-        run = RunConfig(name, strategy, seed, stream, **held, options=options, order=order)
-        if order:
-            if run.scenario.get("class_order") is not None:
-                raise InputError("give either orders or scenario.class_order, not both")
-            drawn = int(order.split()[1]) if order.startswith("random") else None
-            run.scenario = {**run.scenario, "class_order": drawn}
+        run = RunConfig(name, strategy, seed, stream, **held, options=options)
+        if order is not None:
+            run.scenario = {**run.scenario, "class_order": order}
         runs.append(run.checked())
     return runs
 
@@ -268,8 +265,6 @@ def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
     ['er lr=0.005 seed 3', 'ncm seed 3', 'er lr=0.1 seed 3']
     """
     names = labels_of(run.strategy for run in runs)
-    # Every label ends in the seed, and in the order, which sets the scenario's.
-    ends = {*SEEDS, *(["scenario.class_order"] if any(run.order for run in runs) else [])}
     met: dict[tuple[str, str], set[str]] = defaultdict(set)
     for run in runs:
         for key, value in held_settings(run).items():
@@ -278,13 +273,12 @@ def labels_of_runs(runs: Sequence[RunConfig]) -> list[str]:
     for run in runs:
         texts = [names[run.strategy]]
         for key, value in held_settings(run).items():
-            if len(met[run.strategy, key]) > 1 and key not in ends:
+            if len(met[run.strategy, key]) > 1 and key not in SEEDS:
                 name = "budget" if key == BUDGET else key
                 name = name.removeprefix("options.").removesuffix(".name")
                 texts.append(f"{name}={values.written(value)}")
         stream = "" if run.stream_seed == run.seed else f" (stream {run.stream_seed})"
-        order = f", {run.order}" if run.order else ""
-        labels.append(" ".join([*texts, f"seed {run.seed}{stream}{order}"]))
+        labels.append(" ".join([*texts, f"seed {run.seed}{stream}"]))
     return labels
 
 

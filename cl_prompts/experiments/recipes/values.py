@@ -131,30 +131,6 @@ def as_seeds(key: str, value: object) -> list[int]:
     return list(found)
 
 
-def as_orders(value: object) -> list[str]:
-    """Read class orders such as ``random:5,easy,hard``; None: the one of the scenario, ``""``.
-
-    >>> as_orders("random:2,hard")
-    ['random 1', 'random 2', 'hard']
-
-    Raises:
-        InputError: other names, or more random orders than 1,000.
-    """
-    found: dict[str, None] = {}
-    for part in as_list(value):
-        drawn = re.fullmatch(r"random:([1-9]\d{0,2}|1000)", str(part))
-        if drawn:
-            found.update(dict.fromkeys(f"random {k}" for k in range(1, int(drawn[1]) + 1)))
-        elif part in ("easy", "hard", None):
-            found[part or ""] = None
-        else:
-            raise InputError(
-                f"orders has {shown(part)}: give random:N with 1 to 1,000 orders, easy or hard,"
-                " such as orders=random:5,easy,hard"
-            )
-    return list(found)
-
-
 def as_budgets(value: object) -> list[float | None]:
     """Read budgets of training compute such as ``0.5,1,2``; None: no budget.
 

@@ -126,7 +126,7 @@ class Charts:
         return found
 
     def of_run(self, group: Group, row: str, run: RunRecord) -> list[tuple[str, Fields]]:
-        """Draw classes, prompts and keys of one run."""
+        """Draw classes and prompts of one run."""
         whose = f"{group.title}, {row}, seed {run.seeds}"
         return [(what, self._add(chart, f"{whose}: {what}")) for what, chart in maps.pictures(run)]
 

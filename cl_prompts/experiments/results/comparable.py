@@ -22,7 +22,7 @@ Conditions = Mapping[str, Any]
 _ANCESTORS = "parent.settings"
 #: what a table compares, and a setting that changes no other number
 _COMPARED = (
-    *("strategy", "seed", "stream_seed", "order", "parent.sha256", _ANCESTORS),
+    *("strategy", "seed", "stream_seed", "parent.sha256", _ANCESTORS),
     "evaluation.prequential",
 )
 #: entries of environment.json whose differences are noted below a table

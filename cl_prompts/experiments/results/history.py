@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import entr
+from numpy.typing import NDArray
 
 from cl_prompts.experiments.run_folder.runs import RunRecord
 from cl_prompts.metrics.intervals import change_interval
@@ -99,16 +98,6 @@ def usage_matrix(run: RunRecord) -> Floats:
     totals = _matrix(series, "prompt", len(series), ends, 0.0)
     # Counters are cumulative.
     return np.diff(totals, axis=1, prepend=0.0).T
-
-
-def usage_entropy(counts: ArrayLike) -> Floats:
-    """Return the entropy of each task's selections in bits, (tasks, prompts) -> (tasks,).
-
-    NaN for a task without selections.
-    """
-    values = np.asarray(counts, float)
-    with np.errstate(invalid="ignore"):
-        return entr(values / values.sum(1, keepdims=True)).sum(1) / np.log(2) + 0.0
 
 
 class BeforeAfter(NamedTuple):

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import AcquireReturnProxy, FileLock, Timeout
+
 from cl_prompts.checks import sha256
 from cl_prompts.errors import InputError
 
@@ -30,7 +32,6 @@ READ = (
     "identity.json",
     "stream.json",
     "metrics.csv",
-    "keys.npz",
     BEFORE_FILE,
     "summary.json",
 )
@@ -128,6 +129,25 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         restore_folder(folder)
         raise
+
+
+def locked(folder: Path, in_use: str) -> AcquireReturnProxy:
+    """Lock a folder, made if it is missing, and return a context that releases the lock.
+
+    Args:
+        folder: to lock.
+        in_use: error if another process has the lock.
+
+    Raises:
+        InputError: another process has it.
+        OSError: the folder is read-only, for example.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        # The system releases this lock when the process is killed.
+        return FileLock(folder / ".lock").acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(in_use) from error
 
 
 def restore_folder(folder: Path) -> None:

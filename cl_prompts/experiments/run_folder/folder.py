@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import InputError
@@ -28,7 +27,6 @@ from cl_prompts.versions import __version__
 Row = tuple[int, str, str, float]
 METRICS_HEADER = "samples_seen,metric,scope,value\n"
 ENVIRONMENT_FILE = "environment.json"
-KEYS_FILE = "keys.npz"
 _PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
 
 
@@ -104,13 +102,7 @@ class RunFolder:
             InputError: another process writes to the folder, its identity changed, or a file is
                 damaged.
         """
-        path.mkdir(parents=True, exist_ok=True)
-        try:
-            # The system releases this lock when the process is killed.
-            lock = FileLock(path / ".lock").acquire(timeout=0)
-        except Timeout as error:
-            raise InputError(f"another process is writing to run folder {path}") from error
-        with lock:
+        with files.locked(path, f"another process is writing to run folder {path}"):
             for half_written in path.rglob(files.TEMPORARY):
                 half_written.unlink()
             file = path / ENVIRONMENT_FILE

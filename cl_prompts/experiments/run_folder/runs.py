@@ -70,8 +70,9 @@ class RunRecord:
 
     @property
     def order(self) -> str:
-        """Name of its class order, such as "easy"; empty for that of the scenario."""
-        return str(self.config.get("order") or "")
+        """Name of its class order, such as "order 1", if that was drawn by a number."""
+        drawn = self.config.get("scenario", {}).get("class_order")
+        return f"order {drawn}" if isinstance(drawn, int) else ""
 
     @property
     def draw(self) -> tuple[int | str, ...]:

@@ -135,7 +135,7 @@ def settings_of_child(
     if recipe["scenario"]["name"] == "domain_incremental" and dataset["name"] == "folder":
         recipe["dataset"].setdefault("domains", name)  # a folder of class folders is one domain
     (child, *more) = runs_of(recipe, name, overrides)
-    if more or (child.strategy, child.seed, child.order) != (settings.strategy, settings.seed, ""):
+    if more or (child.strategy, child.seed) != (settings.strategy, settings.seed):
         raise InputError(
             f"a continual run has the strategy and seed of its parent, {settings.strategy} and"
             f" {settings.seed}: leave out strategy=, seed= and orders="

@@ -21,7 +21,7 @@ from cl_prompts.experiments.executors.submissions import Fault, job_ends
 from cl_prompts.experiments.recipes.run_config import RunConfig, labels_of_runs
 from cl_prompts.experiments.run_folder import plans
 from cl_prompts.experiments.run_folder.files import read_json
-from cl_prompts.experiments.runner.building import Resources, check_plan, in_order
+from cl_prompts.experiments.runner.building import Resources, check_plan
 from cl_prompts.experiments.runner.run import Run, takes_one_thread
 from cl_prompts.experiments.runner.task_loop import complete
 from cl_prompts.experiments.tracking.progress import Display, Watcher, in_words, print_line
@@ -88,8 +88,6 @@ def run_all(
         Interrupted: a signal came.
     """
     resources = Resources()
-    if any(run.order for run in plan):
-        plan = in_order(plan, resources)
     # Before the first run trains: a mistake in the last one must show now, not tomorrow.
     with threads(one=all(map(takes_one_thread, plan))):
         last, warnings = check_plan(plan, resources)
@@ -226,11 +224,15 @@ def executed(
     if how.kind == "local" and (how.jobs or 1) == 1:
         for job in jobs:
             fault: Fault = None
+            end = "stopped"
+            watcher = display.begin(job.number, job.label)
             try:
-                with display.run(job.number, job.label) as watcher:
-                    complete(job.run, watcher, resources, built)
+                complete(job.run, watcher, resources, built)
+                end = job.outcome()
             except Exception as error:
-                fault = error
+                fault, end = error, "failed"
+            finally:
+                display.end(job.number, end)
             yield job, fault
         return
     device = jobs[0].run.settings.device

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from cl_prompts.backbones.cost import PassCounter
 from cl_prompts.backbones.devices import reset_peak_memory, threads
@@ -109,9 +110,9 @@ class TaskLoop:
             watcher: receiver of its progress.
         """
         run = self.run
-        records = self.restore()  # before the first step the summary does not change
+        losses = self.restore()  # before the first step the summary does not change
         try:
-            self._train_and_record(records, request, watcher)
+            self._train_and_record(losses, request, watcher)
         except KeyboardInterrupt as stop:
             self._end("interrupted", str(stop) or "stopped by the user")
             raise
@@ -127,13 +128,13 @@ class TaskLoop:
         request.obey()
 
     def _train_and_record(
-        self, records: dict[str, Any] | None, request: StopRequest, watcher: Watcher
+        self, losses: Tensor | None, request: StopRequest, watcher: Watcher
     ) -> None:
         run = self.run
-        tracker = self.attach_tracker(records, watcher)
+        tracker = self.attach_tracker(losses, watcher)
         try:
             self.train(tracker, request)
-            tracker.finish(run.strategy.model, run.anytime.results)
+            tracker.finish(run.anytime.results)
         finally:
             tracker.close()
             run.anytime.evaluator.close()
@@ -141,8 +142,8 @@ class TaskLoop:
         write_model(run, self.folder.path)
         self.write_summary("finished")
 
-    def attach_tracker(self, records: dict[str, Any] | None, watcher: Watcher) -> Tracker:
-        """Return a tracker of the strategy; ``records`` are those of the last checkpoint."""
+    def attach_tracker(self, losses: Tensor | None, watcher: Watcher) -> Tracker:
+        """Return a tracker of the strategy; ``losses`` are those of the last checkpoint."""
         run, strategy = self.run, self.run.strategy
         start = strategy.samples_seen
         tracker = Tracker(
@@ -152,17 +153,16 @@ class TaskLoop:
             watcher,
             total=self.total,
             start=start,
-            model=strategy.model,
         )
-        if records is not None:
-            tracker.restore_records(records, strategy.device)
+        if losses is not None:
+            tracker.restore(losses, strategy.device)
         # In front of Avalanche's own plugins: its clock must stay last.
         at = strategy.plugins.index(run.anytime) + 1
         strategy.plugins = [*strategy.plugins[:at], tracker, *strategy.plugins[at:]]
         return tracker
 
-    def restore(self) -> dict[str, Any] | None:
-        """Restore the last checkpoint, if there is one; return the state of the records.
+    def restore(self) -> Tensor | None:
+        """Restore the last checkpoint, if there is one; return its unwritten losses.
 
         Raises:
             InputError: the checkpoint is damaged.
@@ -184,7 +184,7 @@ class TaskLoop:
         files.replace(path / "stream.json", [json.dumps(run.split.plain()).encode()])
         files.write_arrays(path / "stream.npz", *run.split.tasks)
         self.write_summary("running")
-        return None if state is None else state["records"]
+        return None if state is None else state["losses"]
 
     def _grow(self, n_classes: int, n_tasks: int) -> None:
         """Expand the strategy, which starts at the sizes of the first ancestor."""
@@ -264,7 +264,7 @@ class TaskLoop:
             "before": self._before,
             "counter": self._counter.counts(),
             "strategy": run.strategy.state_dict(),
-            "records": tracker.records(),
+            "losses": tracker.unwritten(),
             # User code may draw from the global generators.
             **global_states(),
         }

@@ -17,7 +17,7 @@ from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import identity
 from cl_prompts.experiments.run_folder.files import check_sums, read_json
 from cl_prompts.experiments.run_folder.plans import PlannedRun, describe, new_path, state_of
-from cl_prompts.experiments.runner.building import Resources, check_plan, in_order
+from cl_prompts.experiments.runner.building import Resources, check_plan
 from cl_prompts.experiments.runner.running import executed, jobs_of, list_faults, remove_empty
 from cl_prompts.experiments.tracking.progress import Display, print_line
 from cl_prompts.user_code import is_dotted
@@ -66,7 +66,6 @@ class Sweep:
         self._console = console
         self._notes: list[str] = []
         self._fingerprints: dict[str, dict[str, Any]] = {}
-        settings = in_order(settings, self._resources)
         earlier = earlier_runs(out / settings[0].recipe)
         self.runs = [PlannedRun(self._folder(run, earlier), run, command) for run in settings]
         for folder in self.finished:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cl_prompts.errors import one_sentence
 
@@ -40,11 +39,6 @@ class _Run(Watcher):
         self.bar = display.add_task(escape(label), total=None, score="")
         self.line_at = display.get_time()
 
-    @property
-    def task(self) -> Task:
-        """Its bar, with times."""
-        return next(task for task in self.display.tasks if task.id == self.bar)
-
     def advance(self, samples: int, total: int, a_auc: float | None) -> None:
         display = self.display
         score = "" if a_auc is None else f", A_AUC {100 * a_auc:.1f}"
@@ -53,7 +47,7 @@ class _Run(Watcher):
             self.line_at = display.get_time()
             # Never rounded up to 100.
             share = f"{100 * samples // max(1, total)} %"
-            left = self.task.time_remaining
+            left = next(one for one in display.tasks if one.id == self.bar).time_remaining
             words = "" if left is None else f", about {in_words(left)} left"
             display.say(f"{self.label}, {share}{score}{words}")
 
@@ -78,10 +72,11 @@ class Display(Progress):
         n_runs: total number of runs.
         clock: returns seconds.
 
-    >>> with Display(Console(), 1) as display, display.run(1, "ncm seed 1") as watcher:
-    ...     watcher.advance(0, 64, None)
+    >>> with Display(Console(), 1) as display:
+    ...     watcher = display.begin(1, "ncm seed 1")
     ...     watcher.advance(64, 64, 0.5)
-    run 1 of 1, ncm seed 1, finished after 0 s, A_AUC 50.0
+    ...     display.end(1, "finished")
+    run 1 of 1, ncm seed 1, finished
     """
 
     def __init__(
@@ -110,23 +105,7 @@ class Display(Progress):
         return self._runs[number]
 
     def end(self, number: int, how: str) -> None:
-        """Show the end of a run: "finished", "stopped" or "failed: WHY"."""
+        """Show the end of a run: how it finished, "stopped" or "failed: WHY"."""
         run = self._runs.pop(number)
-        if how == "finished":
-            how = f"finished after {in_words(run.task.elapsed or 0)}{run.task.fields['score']}"
         self.remove_task(run.bar)
         self.say(f"{run.label}, {how}")
-
-    @contextmanager
-    def run(self, number: int, label: str) -> Iterator[Watcher]:
-        """Show one run of this process."""
-        watcher = self.begin(number, label)
-        how = "failed"
-        try:
-            yield watcher
-            how = "finished"
-        except KeyboardInterrupt:
-            how = "stopped"
-            raise
-        finally:
-            self.end(number, how)

@@ -5,33 +5,25 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from avalanche.core import BaseSGDPlugin
-from tensorboard.plugins.hparams import summary_v2 as hparams
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.errors import unknown
-from cl_prompts.experiments.recipes.run_config import RunConfig, held_settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import plain
-from cl_prompts.experiments.results.history import usage_entropy
-from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.run_folder.folder import KEYS_FILE, RunFolder
+from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.metrics.continual import forgetting, latest_task_accuracy
 from cl_prompts.metrics.curve import Evaluation
-from cl_prompts.models.base import ContinualModel
-from cl_prompts.models.prompted import key_similarity, prompt_usage
+from cl_prompts.models.prompted import prompt_usage
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.user_code import extra, is_dotted, load_object
-
-#: libraries with the interface of wandb
-_ONLINE = ("trackio", "wandb")
 
 
 class Logger(Protocol):
@@ -67,7 +59,6 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, start: int = 0) -> None:
-        self.folder = folder
         # A unique name: two processes may start in the same second.
         self._writer = SummaryWriter(
             str(folder),
@@ -79,45 +70,34 @@ class TensorBoard:
         """Log a value; see :class:`Logger`."""
         self._writer.add_scalar(tag, value, step)
 
-    def compare(self, settings: RunConfig) -> None:
-        """Write the settings for the tab "HParams"."""
-        plain = {
-            key: value if isinstance(value, bool | int | float | str) else str(value)
-            for key, value in held_settings(settings).items()
-        }
-        # Torch's add_hparams writes booleans as numbers, and columns that hide those of other runs.
-        row = hparams.hparams_pb(plain, trial_id="/".join(self.folder.parts[-3:]))
-        writer: Any = self._writer.file_writer
-        writer.add_summary(row)
-
     def close(self) -> None:
         """Flush the file."""
         self._writer.close()
 
 
 class OnlineLogger:
-    """Logger to Weights & Biases or trackio, with the same tags.
+    """Logger to Weights & Biases, with the same tags.
 
-    The library's environment variables (``WANDB_PROJECT``, ``WANDB_MODE=offline`` and so on) set
-    project, entity and mode; the default project is "cl-prompts". A resumed run continues the
-    online run of its first process.
+    Its environment variables (``WANDB_PROJECT``, ``WANDB_MODE=offline`` and so on) set project,
+    entity and mode; the default project is "cl-prompts". A resumed run continues the online run of
+    its first process.
     """
 
-    def __init__(
-        self, library: str, folder: Path, settings: Mapping[str, object], start: int = 0
-    ) -> None:
-        self._library = extra(library, library, f"tracker={library}")
+    def __init__(self, folder: Path, settings: Mapping[str, object], start: int = 0) -> None:
+        wandb = extra("wandb", "wandb", "tracker=wandb")
         name = "/".join(folder.resolve().parts[-3:])
-        about: dict[str, object] = {"config": dict(settings), "resume": "allow"}
-        if library == "wandb":
-            quiet = self._library.Settings(console="off", silent=True)
-            about |= {"dir": str(folder), "id": name.replace("/", "-"), "settings": quiet}
-        project = os.environ.get(f"{library.upper()}_PROJECT", "cl-prompts")
-        group = str(settings.get("recipe"))
-        self._run = self._library.init(project=project, name=name, group=group, **about)
-        if library == "wandb":
-            # Its steps count calls: use samples seen as the axis.
-            self._run.define_metric("*", step_metric="samples_seen")
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "cl-prompts"),
+            name=name,
+            group=str(settings.get("recipe")),
+            config=dict(settings),
+            resume="allow",
+            dir=str(folder),
+            id=name.replace("/", "-"),
+            settings=wandb.Settings(console="off", silent=True),
+        )
+        # Its steps count calls: use samples seen as the axis.
+        self._run.define_metric("*", step_metric="samples_seen")
 
     def write(self, tag: str, value: float, step: int) -> None:
         """Log a value; see :class:`Logger`."""
@@ -132,16 +112,16 @@ def logger_class(name: str) -> Constructor:
     """Return the constructor of a logger, which takes folder, settings and start.
 
     Args:
-        name: "trackio", "wandb", or ``"package.module:Class"``.
+        name: "wandb", or ``"package.module:Class"``.
 
     Raises:
         InputError: the name is unknown, or its library is not installed.
     """
-    if name in _ONLINE:
-        extra(name, name, f"tracker={name}")
-        return partial(OnlineLogger, name)
+    if name == "wandb":
+        extra("wandb", "wandb", "tracker=wandb")
+        return OnlineLogger
     if not is_dotted(name):
-        raise unknown("tracker", name, _ONLINE)
+        raise unknown("tracker", name, ["wandb"])
     return load_object("tracker", name)
 
 
@@ -152,9 +132,7 @@ Entry = tuple[str, str, float]
 class Tracker(BaseSGDPlugin):
     """Writer of losses, evaluations and diagnostics to the run folder, its loggers and the display.
 
-    At each task end ``metrics.csv`` gets ``prompt_usage`` (scope ``prompt:i``, cumulative),
-    ``prompt_usage_entropy`` (scope ``task``, bits) and ``buffer`` (scope ``class:c``, samples
-    stored). ``keys.npz`` gets the cosines between keys at the end.
+    At each task end ``metrics.csv`` gets ``prompt_usage`` (scope ``prompt:i``, cumulative).
 
     Args:
         folder: run folder.
@@ -163,7 +141,6 @@ class Tracker(BaseSGDPlugin):
         watcher: receiver of the samples seen and of A_AUC.
         total: stream samples of the whole run, epochs included.
         start: samples seen when this process started.
-        model: model of the run, with the prompt usage of its parent in a continual run.
     """
 
     LOSS_EVERY = 10  # stream batches that a loss value averages over
@@ -177,25 +154,19 @@ class Tracker(BaseSGDPlugin):
         *,
         total: int,
         start: int,
-        model: ContinualModel,
     ) -> None:
         super().__init__()
         self.folder = folder
         self.anytime = anytime
         anytime.listeners.append(self.on_evaluation)
-        self.settings = settings
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
-        self.tensorboard = TensorBoard(folder.path, start)
-        self._loggers: list[Logger] = [self.tensorboard]
+        self._loggers: list[Logger] = [TensorBoard(folder.path, start)]
         if settings.tracker is not None:
             made = logger_class(settings.tracker)
             self._loggers.append(made(folder.path, plain(asdict(settings)), start))
         self._watcher = watcher
         self._total = total
         self._losses: list[Tensor] = []
-        # Of prompts, up to the last task end; a continual run begins with its parent's.
-        usage = prompt_usage(model)
-        self._usage: Tensor | float = 0.0 if usage is None else usage.cpu()
         self._samples = start
         self._show_progress()
 
@@ -226,21 +197,19 @@ class Tracker(BaseSGDPlugin):
     def after_training_exp(self, strategy: OnlineStrategy, **kwargs: object) -> None:
         """Write the remaining losses, and the diagnostics of the task."""
         self._write_loss()
-        self._write_usage(strategy)
-        self._write_buffer(strategy)
+        if (usage := prompt_usage(strategy.model)) is not None:
+            self._write(_numbered("prompt_usage", "prompt", usage))
         # A_AUC now includes the end of the stream, as in the table.
         self._show_progress()
 
     # Not called state_dict: a plugin with that is part of the strategy's state.
-    def records(self) -> dict[str, Any]:
-        """Return the unwritten losses, and the prompt usage up to the last task end."""
-        losses = torch.stack(self._losses).cpu() if self._losses else torch.zeros(0)
-        return {"losses": losses, "usage": self._usage}
+    def unwritten(self) -> Tensor:
+        """Return the losses that are not written yet."""
+        return torch.stack(self._losses).cpu() if self._losses else torch.zeros(0)
 
-    def restore_records(self, state: dict[str, Any], device: torch.device) -> None:
-        """Inverse of :meth:`records`."""
-        self._losses = list(state["losses"].to(device).unbind())
-        self._usage = state["usage"]
+    def restore(self, losses: Tensor, device: torch.device) -> None:
+        """Inverse of :meth:`unwritten`."""
+        self._losses = list(losses.to(device).unbind())
 
     def on_evaluation(self, kind: str, evaluation: Evaluation) -> None:
         """Write one evaluation, "anytime" or "task_end"."""
@@ -272,23 +241,13 @@ class Tracker(BaseSGDPlugin):
             self._log(tag, value)
         self._write(entries)
 
-    def finish(self, model: ContinualModel, results: Mapping[str, float | None]) -> None:
-        """Log settings and final numbers; write the cosines between keys.
-
-        Args:
-            model: model of the strategy.
-            results: final numbers; None where a number is not defined.
-        """
-        similarity = key_similarity(model)
-        if similarity is not None:
-            place = self.folder.path / KEYS_FILE
-            files.write_arrays(place, similarity=similarity.cpu().numpy())
+    def finish(self, results: Mapping[str, float | None]) -> None:
+        """Log final numbers, where they are defined."""
         final = {f"final/{name}": value for name, value in results.items()}
         # The end of the stream may be an extra point.
         final[f"{self.measure}/a_auc"] = results.get("a_auc")
         for tag, number in final.items():
             self._log(tag, math.nan if number is None else number)
-        self.tensorboard.compare(self.settings)
 
     def close(self) -> None:
         """Close the loggers."""
@@ -301,22 +260,6 @@ class Tracker(BaseSGDPlugin):
             self._losses.clear()
             self._write([("loss", "train", mean)])
             self._log("loss/train", mean)
-
-    def _write_usage(self, strategy: OnlineStrategy) -> None:
-        usage = prompt_usage(strategy.model)
-        if usage is None:
-            return
-        entropy = float(usage_entropy([(usage.cpu() - self._usage).tolist()])[0])
-        self._usage = usage.cpu()
-        total = _numbered("prompt_usage", "prompt", usage)
-        self._write([*total, ("prompt_usage_entropy", "task", entropy)])
-        self._log("prompt_usage_entropy", entropy)
-
-    def _write_buffer(self, strategy: OnlineStrategy) -> None:
-        if len(strategy.replay):
-            labels, n = strategy.replay.labels(), strategy.model.n_classes
-            counts = (labels > 0).sum(0) if labels.dim() == 2 else labels.bincount(None, n)
-            self._write(one for one in _numbered("buffer", "class", counts) if one[-1])
 
 
 def _numbered(metric: str, scope: str, values: Tensor) -> list[Entry]:

@@ -101,7 +101,7 @@ def test_from_a_folder_to_labels(
     assert main(["init", "My photos", "--force", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
     assert main(["run", "My_photos.yaml", "strategy=ncm", "seed=1", "--quiet"]) == 0
-    assert main(["ls", "runs", "photos"]) == 0
+    assert main(["ls", "runs"]) == 0
     assert "My_photos  ncm     1     A_AUC " in capsys.readouterr().out
     (folder,) = (here / "runs" / "My_photos" / "ncm").iterdir()
     assert summary(folder)["recipe"] == "My_photos"
@@ -157,7 +157,5 @@ def test_report_and_compare_print_and_write(
     told = capsys.readouterr().out
     assert told.startswith("## digits\n")
     assert "difference from mvp" in told
-    file = tmp_path / "table.tex"
-    assert main(["compare", home, "--format", "latex", "--out", str(file)]) == 0
-    assert capsys.readouterr().out == ""
-    assert "\\toprule" in file.read_text()
+    assert main(["compare", home, "--format", "latex"]) == 0
+    assert "\\toprule" in capsys.readouterr().out

@@ -65,14 +65,13 @@ LINES = [
     "init broken --backbone glyph_vit_tinny",
     "report nowhere",
     "compare run --format word",
-    "compare . --out list.yaml",
     "predict nothing x.png",
     "export nothing",
     "validate digits orders=hardest",
-    "run digits orders=random:0,easy",
-    "run digits order=easy",
-    "run digits orders=easy scenario.class_order=3",
-    "run digit_domains orders=easy",
+    "run digits orders=0",
+    "run digits order=2",
+    "run digits orders=2 scenario.class_order=3",
+    "run digit_domains orders=2",
     # Recipes
     *(f"validate {name}" for name in RECIPES),
     # Keys

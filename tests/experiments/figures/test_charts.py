@@ -40,7 +40,6 @@ CHARTS: dict[str, Callable[[], style.Chart]] = {
         [[0.9, 0.4], [NAN, 0.8]], measure="accuracy", rows="classes of task"
     ),
     "usage": lambda: maps.usage_chart([[1, 3], [0, 0]]),
-    "keys": lambda: maps.key_chart([[1, -0.5], [-0.5, 1]]),
     "stream": lambda: maps.stream_chart(
         {"counts": [[0, 3, 1, 0], [4, 0, 1, 0]]}, [HOSTILE, *"bcd"]
     ),

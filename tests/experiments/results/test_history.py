@@ -12,7 +12,6 @@ from cl_prompts.experiments.results.history import (
     curve_of,
     stream_curve_of,
     task_matrix,
-    usage_entropy,
     usage_matrix,
 )
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
@@ -84,12 +83,6 @@ def test_points_of_several_epochs_are_moved_to_samples_of_the_stream() -> None:
     seen = {"anytime_accuracy": {"seen": [(5, 0.5), (17, 0.6), (30, 0.7)]}}
     kept = RunRecord(Path("run"), once, stream=stream, metrics=seen)
     assert stream_curve_of(kept) == curve_of(kept)
-
-
-def test_entropy_in_bits() -> None:
-    found = usage_entropy([[8, 8, 8, 8], [7, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]])
-    assert found[:3].tolist() == [2, 0, 1]
-    assert np.isnan(found[3])
 
 
 def test_groups_are_means_over_their_classes() -> None:

@@ -50,7 +50,7 @@ def resumed(path: Path) -> AbstractContextManager[RunFolder]:
 def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
     names = {file.name for file in mvp_run.iterdir()}
     known = {"config.yaml", "environment.json", "identity.json", "stream.json", "summary.json"}
-    known |= {"metrics.csv", "checkpoint", "keys.npz"}
+    known |= {"metrics.csv", "checkpoint"}
     assert names >= {*known, MODEL}
     known |= {"model/model.json", "model/model.safetensors"}
     page = (Path(__file__).parents[3] / "runs" / "README.md").read_text()
@@ -163,7 +163,7 @@ def released(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
             super().__init__(path)
             locks.append(self)
 
-    monkeypatch.setattr(run_folder, "FileLock", Noted)
+    monkeypatch.setattr(files, "FileLock", Noted)
     monkeypatch.setattr(run_folder, "environment", lambda *_: {"command": "the command"})
     monkeypatch.setattr(RunConfig, "checked", lambda self: self)
     monkeypatch.setattr(os, "fsync", lambda _: None)  # its call is a step, its time is not needed

@@ -206,16 +206,6 @@ def test_scores_before_and_after(child: Path) -> None:
     assert table["all test images"].before == pytest.approx(right / (7 * TEST))
 
 
-def test_dry_run_says_what_would_grow(
-    parent: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["learn", str(parent), str(place / "later"), "--dry-run", "--out", str(tmp_path)]
-    assert main(arguments) == 0
-    said = capsys.readouterr().out
-    assert "4 classes -> 6, new: four, six; " in said
-    assert not list(tmp_path.rglob("*.yaml"))
-
-
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

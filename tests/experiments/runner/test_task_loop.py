@@ -23,8 +23,8 @@ from cl_prompts.experiments.tracking.progress import Watcher
 from tests.experiments.commands import summary
 from tests.few_images import few_images
 
-#: a tracker of a run that keeps no records
-UNRECORDED: Any = SimpleNamespace(records=dict)
+#: a tracker of a run that has written its losses
+UNRECORDED: Any = SimpleNamespace(unwritten=list)
 
 
 def test_the_total_counts_epochs_and_each_image_once_for_a_whole_stream(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
@@ -34,14 +33,8 @@ def test_a_resumed_run_takes_later_points_back_and_has_a_file_of_its_own(tmp_pat
     assert [event.step for event in found] == [10, 15]
 
 
-def test_a_run_writes_what_differs_and_its_results(mvp_run: Path) -> None:
+def test_a_run_writes_its_results(mvp_run: Path) -> None:
     events = EventAccumulator(str(mvp_run)).Reload()
-    contents = events.PluginTagToContent("hparams")
-    told = HParamsPluginData.FromString(contents["_hparams_/session_start_info"])
-    found = told.session_start_info.hparams
-    assert found["strategy"].string_value == "mvp"
-    assert found["options.lr"].number_value > 0
-    assert found["dataset.augment"].WhichOneof("kind") == "bool_value"
     scalars = {t: events.Scalars(t)[-1].value for t in events.Tags()["scalars"]}
     for name, value in summary(mvp_run)["results"].items():
         if value is not None:
@@ -116,9 +109,8 @@ def test_a_tracker_is_declared_user_code(refused: Any) -> None:
     assert RunConfig.from_yaml(settings.to_yaml(), trust_code=True) == settings
 
 
-@pytest.mark.parametrize("name", ["trackio", "wandb"])
-def test_online_boards_get_values_over_samples_seen(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_online_board_gets_values_over_samples_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Any] = []
     begun = SimpleNamespace(
@@ -127,14 +119,14 @@ def test_online_boards_get_values_over_samples_seen(
         define_metric=lambda *names, **more: None,
     )
     library = SimpleNamespace(init=lambda **how: calls.append(how) or begun, Settings=dict)
-    monkeypatch.setitem(sys.modules, name, library)
-    monkeypatch.setenv(f"{name.upper()}_PROJECT", "mine")
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
     folder = tmp_path / "digits" / "ncm" / "1-x"
-    logger = logger_class(name)(folder, {"recipe": "digits"}, 0)
+    logger = logger_class("wandb")(folder, {"recipe": "digits"}, 0)
     logger.write("accuracy/anytime", 0.5, 64)
     logger.close()
     how, *rest = calls
     assert (how["project"], how["name"], how["group"]) == ("mine", "digits/ncm/1-x", "digits")
     assert how["resume"] == "allow"
-    assert how.get("id") == (None if name == "trackio" else "digits-ncm-1-x")
+    assert how["id"] == "digits-ncm-1-x"
     assert rest == [{"accuracy/anytime": 0.5, "samples_seen": 64}, "finish"]

@@ -1,10 +1,15 @@
 """What is shown of runs under way."""
 
 import io
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from cl_prompts.experiments.executors.launching import Launching
+from cl_prompts.experiments.runner import running
+from cl_prompts.experiments.runner.building import Resources
 from cl_prompts.experiments.tracking.progress import Display
 
 
@@ -42,7 +47,7 @@ def test_a_log_has_a_line_a_minute_and_one_at_the_end(log: Console) -> None:
     assert written(log) == [
         "run 7 of 30, mvp seed 2, 16 %, A_AUC 20.0, about 4 min left",
         "run 7 of 30, mvp seed 2, 40 %, A_AUC 50.0, about 2 min left",
-        "run 7 of 30, mvp seed 2, finished after 2 min, A_AUC 63.3",
+        "run 7 of 30, mvp seed 2, finished",
     ]
 
 
@@ -56,18 +61,25 @@ def test_a_resumed_run_has_the_pace_of_this_process(log: Console) -> None:
     assert written(log) == ["run 1 of 1, er seed 1, 95 %, about 1 min left"]
 
 
-def test_every_outcome_has_its_message(log: Console) -> None:
-    display = Display(log, 3, Time())
-    with pytest.raises(KeyboardInterrupt), display.run(1, "er seed 1"):
-        raise KeyboardInterrupt
-    with pytest.raises(ZeroDivisionError), display.run(2, "er seed 2"):
-        raise ZeroDivisionError
-    with display.run(3, "er [a] seed 3"):
-        pass
+def test_every_outcome_has_its_message(log: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[BaseException | None] = [None, ZeroDivisionError(), KeyboardInterrupt()]
+
+    def complete(run: int, *_: object) -> None:
+        if error := ends[run]:
+            raise error
+
+    monkeypatch.setattr(running, "complete", complete)
+    jobs: Any = [
+        SimpleNamespace(number=n + 1, label=f"er [a] seed {n}", run=n, outcome=lambda: "finished")
+        for n in range(3)
+    ]
+    display, resources = Display(log, 3, Time()), Resources()
+    with pytest.raises(KeyboardInterrupt):
+        list(running.executed(jobs, Launching(), display, resources))
     assert written(log) == [
-        "run 1 of 3, er seed 1, stopped",
-        "run 2 of 3, er seed 2, failed",
-        "run 3 of 3, er [a] seed 3, finished after 0 s",
+        "run 1 of 3, er [a] seed 0, finished",
+        "run 2 of 3, er [a] seed 1, failed",
+        "run 3 of 3, er [a] seed 2, stopped",
     ]
     assert not display._runs
 
@@ -83,4 +95,5 @@ def test_a_terminal_has_bars_that_go_when_it_is_done() -> None:
     shown = "\n".join(written(console))
     assert "run 2 of 4, mvp [x] seed 2" in shown
     assert "61%, A_AUC 63.3" in shown
-    assert shown.count("finished after 0 s, A_AUC 63.3") == 1
+    assert shown.count("seed 2, finished") == 1
+    assert not display._runs

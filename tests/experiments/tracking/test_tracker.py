@@ -9,8 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.results.groups import groups
-from cl_prompts.experiments.results.history import usage_entropy, usage_matrix
-from cl_prompts.experiments.run_folder.folder import KEYS_FILE
+from cl_prompts.experiments.results.history import usage_matrix
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.run_folder.runs import collect
 from cl_prompts.experiments.runner.building import Resources
@@ -28,7 +27,6 @@ from tests.few_images import few_images
         ("task_accuracy/task_1", "task_end_accuracy", "task:1"),
         ("loss/train", "loss", "train"),
         ("forgetting", "forgetting", "seen"),
-        ("prompt_usage_entropy", "prompt_usage_entropy", "task"),
     ],
 )
 def test_scalars_are_those_of_the_file(mvp_run: Path, tag: str, metric: str, scope: str) -> None:
@@ -88,16 +86,5 @@ def test_a_run_writes_what_is_inside(mvp_run: Path) -> None:
     (found,) = collect([mvp_run])
     ends = found.summary["task_ends"]
     usage = usage_matrix(found)
-    entropy = found.metrics["prompt_usage_entropy"]["task"]
-    assert [samples for samples, _ in entropy] == ends
-    assert [value for _, value in entropy] == pytest.approx(usage_entropy(usage).tolist())
-    counts = np.array(found.stream["counts"]).cumsum(axis=0)
-    held = dict.fromkeys(ends, 0.0)
-    for scope, points in found.metrics["buffer"].items():
-        for samples, value in points:
-            held[samples] += value
-            assert value <= counts[ends.index(samples), int(scope.removeprefix("class:"))]
-    assert list(held.values()) == [30, 30, 30]
-    similarity = np.load(mvp_run / KEYS_FILE)["similarity"]
-    assert similarity.shape == (10, 10)
-    assert np.allclose(np.diag(similarity), 1, atol=1e-5)
+    assert [samples for samples, _ in found.metrics["prompt_usage"]["prompt:0"]] == ends
+    assert usage.sum() > 0

@@ -75,7 +75,7 @@ def test_mistakes_are_refused(zoo: Model, refused: Any) -> None:
         ("train nowhere", "there is no folder or table nowhere"),
         ("train zoo", "models/zoo exists already: choose another --name, or replace it with --f"),
         ("learn latest zoo --out models/zoo", "models/zoo exists already: choose another --out"),
-        ("learn latest zoo lr=1", "settings and --dry-run are for runs"),
+        ("learn latest zoo lr=1", "zoo does not train by gradients: leave the settings out"),
         ("forget latest --class cat --in-place --out new", "give either --out or --in-place"),
         ("merge latest", "merge needs two or more models"),
     ):
