@@ -64,8 +64,9 @@ def init(
         out: file to write (default: NAME.yaml, named after the folder).
         force: overwrite an existing recipe.
     """
+    from cl_prompts.backbones.catalog import EMBEDDED
     from cl_prompts.datasets.survey import name_of, survey
-    from cl_prompts.experiments.cli.proposal import recipe_for
+    from cl_prompts.experiments.cli.proposal import other_sizes, recipe_for
     from cl_prompts.experiments.trained.training import backbone_for
 
     name = name_of(place) if out is None else recipe_label(str(out))
@@ -85,6 +86,8 @@ def init(
     for line in found.lines():
         print(line)
     chosen, size = backbone_for(found, backbone)
+    if chosen != EMBEDDED:
+        print(other_sizes(chosen, size))
     if weights is not None:
         from cl_prompts.backbones import create_backbone
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cl_prompts.datasets.survey import Survey
 from cl_prompts.experiments.recipes.values import yaml_text
-from cl_prompts.experiments.trained.training import backbone_for
+from cl_prompts.experiments.trained.training import backbone_for, patch_of
 
 #: least number of anytime points of a curve
 POINTS = 20
@@ -30,6 +30,19 @@ def tasks_for(n_classes: int) -> int:
     (5, 3, 2, 1)
     """
     return min(n_classes, 5, max(2, n_classes // 2))
+
+
+def other_sizes(name: str, size: int) -> str:
+    """Say what the next image sizes cost; a forward pass costs about as much as it has patches.
+
+    >>> other_sizes("vit_small_patch14_dinov2", 98)
+    'image_size=98; image_size=84 costs about 0.73 times as much compute, image_size=112 1.31 times'
+    """
+    less, more = ((size + step) ** 2 / size**2 for step in (-patch_of(name), patch_of(name)))
+    return (
+        f"image_size={size}; image_size={size - patch_of(name)} costs about {less:.2f} times as"
+        f" much compute, image_size={size + patch_of(name)} {more:.2f} times"
+    )
 
 
 def recipe_for(
