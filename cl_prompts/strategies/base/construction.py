@@ -26,6 +26,8 @@ def check_arguments(kind: str, unnamed: Sequence[object], settings: Mapping[str,
         what = "takes its arguments by name"
         if other:
             what = f"cannot use a {type(settings[other[0]]).__name__} as {other[0]}"
+        if "criterion" in settings:
+            what = "has its own loss, so leave criterion out (training_loss changes it)"
         raise InputError(
             f"{kind} {what}: write {kind}(backbone=create_backbone(), n_classes=10), see"
             " docs/guides/avalanche.md"

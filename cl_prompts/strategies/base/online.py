@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
+from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.multi_label import LossNorm
 from cl_prompts.models.base import ContinualModel, Output
@@ -78,7 +79,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     parts, such as sizes of prompts, are then ignored."""
     multi_label: bool = False
     """Whether images may have several classes."""
-    optimizer: Any = None
+    optimizer: Optimizer | None = None
     """Optimizer of the model's trainable parameters; None for the method's own with ``lr``."""
     lr: Positive = 5e-3
     """Learning rate of the default optimizer."""
@@ -202,6 +203,9 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         **kwargs: object,
     ) -> dict[str, object]:
         """Train on one experience or several; ordered streams are not shuffled by default."""
+        if not isinstance(experiences, CLExperience | Iterable):
+            kind = type(experiences).__name__
+            raise InputError(f"train needs experiences, not a {kind}: give benchmark.train_stream")
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         if self.growing:
             # Before labels are checked against the rows of the head.
