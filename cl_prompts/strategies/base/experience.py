@@ -129,8 +129,7 @@ def check_labels(experience: CLExperience, model: ContinualModel, learner: str) 
         benchmark = getattr(getattr(experience, "origin_stream", None), "benchmark", None)
     if getattr(benchmark, "class_ids_from_zero_in_each_exp", False):
         raise InputError(
-            "the experiences use the same class ids for different classes: create the benchmark"
-            " with class_ids_from_zero_in_each_exp=False"
+            "class ids restart in each task: use class_ids_from_zero_in_each_exp=False"
         )
     shape = np.shape(targets[0])
     if shape != ((model.n_classes,) if model.multi_label else ()):

@@ -204,8 +204,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     ) -> dict[str, object]:
         """Train on one experience or several; ordered streams are not shuffled by default."""
         if not isinstance(experiences, CLExperience | Iterable):
-            kind = type(experiences).__name__
-            raise InputError(f"train needs experiences, not a {kind}: give benchmark.train_stream")
+            raise InputError("train needs experiences: give benchmark.train_stream")
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         if self.growing:
             # Before labels are checked against the rows of the head.

@@ -203,10 +203,7 @@ class Replay:
         if not self.buffer.size:
             self.n_sources = state["sources"]
         if self.n_sources < state["sources"]:
-            raise InputError(
-                f"the replay buffer needs the {state['sources']} experiences trained on, not"
-                f" {self.n_sources}: pass them to load_state_dict, in order"
-            )
+            raise InputError("load_state_dict needs the experiences trained on, for the buffer")
 
 
 @dataclass

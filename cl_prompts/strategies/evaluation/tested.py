@@ -94,8 +94,7 @@ def dataset_of(test: TestSet) -> Any:
         return test
     else:
         if not isinstance(test, Iterable) and not hasattr(test, "dataset"):
-            kind = type(test).__name__
-            raise InputError(f"AnytimeEvaluation cannot test on a {kind}: give its test_stream")
+            raise InputError("AnytimeEvaluation needs a stream: give benchmark.test_stream")
         experiences = [test] if hasattr(test, "dataset") else list(test)
         parts = [experience.dataset for experience in experiences]
     if any(map(_hides, parts)):
