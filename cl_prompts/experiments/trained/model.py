@@ -208,10 +208,12 @@ class Model:
         if self.ledger is not None:
             learned = np.flatnonzero(self.ledger.places(contents_of(files)) >= 0)
             if len(learned):
-                if not skip_learned or len(learned) == len(files):
+                every = len(learned) == len(files)
+                if every or not skip_learned:
                     what = f"{len(learned)} of {len(files)} test images were learned by the model"
                     some = first_of([files[i] for i in learned], 3)
-                    raise InputError(f"{what} ({some}): leave them out with --skip-learned")
+                    hint = "give others" if every else "leave them out with --skip-learned"
+                    raise InputError(f"{what} ({some}): {hint}")
                 targets = targets[np.setdiff1d(np.arange(len(files)), learned)]
                 files = [file for i, file in enumerate(files) if i not in learned]
         scores = self.predict(files).scores

@@ -79,7 +79,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     parts, such as sizes of prompts, are then ignored."""
     multi_label: bool = False
     """Whether images may have several classes."""
-    optimizer: Optimizer | None = None
+    optimizer: Any = None
     """Optimizer of the model's trainable parameters; None for the method's own with ``lr``."""
     lr: Positive = 5e-3
     """Learning rate of the default optimizer."""
