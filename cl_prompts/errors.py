@@ -6,6 +6,15 @@ from collections.abc import Iterable
 
 _LISTED = 20  # names in a message
 _MOST = 980  # characters of a message
+#: usual names of settings, and their names here
+MEANT = {
+    "learning_rate": "lr",
+    "epochs": "train_epochs",
+    "batch_size": "train_mb_size",
+    "mem_size": "buffer_size",
+    "memory_size": "buffer_size",
+    "batch_size_mem": "buffer_batch_size",
+}
 #: prefix that a loader process adds to an error
 _OF_LOADER = re.compile(r"\ACaught \w+ in .*\n[\w.]*Error: ", re.DOTALL)
 
@@ -78,7 +87,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> InputError:
         known: all names.
     """
     names = sorted(set(map(str, known)))
-    near = difflib.get_close_matches(name, names, n=1)
+    meant = {usual: own for usual, own in MEANT.items() if own in names}
+    near = [meant.get(one, one) for one in difflib.get_close_matches(name, [*names, *meant], n=1)]
     near = near or [one for one in names if name and one.lower().startswith(name.lower())]
     choices = f"choose from {first_of(names, _LISTED)}" if names else "there is none"
     hint = f"did you mean {near[0]!r}?" if near else choices

@@ -17,6 +17,7 @@ STRATEGIES = ["mvp", "norga", "coda_prompt", "er"]
         ("mvq", STRATEGIES, "did you mean 'mvp'?"),
         ("coda", STRATEGIES, "did you mean 'coda_prompt'?"),
         ("norg", STRATEGIES, "did you mean 'norga'?"),
+        ("lerning_rate", ["lr", "head"], "did you mean 'lr'?"),
     ],
 )
 def test_an_unknown_name_offers_the_nearest_one(name: str, known: list[str], end: str) -> None:

@@ -90,6 +90,7 @@ def check_targets(labels: object, n_classes: int, *, multi_label: bool, first: i
     wrong = ~good[:, None].flatten(1).all(dim=1)
     if bool(wrong.any()):
         value = labels[~good][0].item()
+        wanted += ", or a larger n_classes" if value > 0 and not multi_label else ""
         raise InputError(f"label {value:g} at positions {positions(wrong, first)}: give {wanted}")
 
 

@@ -83,8 +83,9 @@ def load_weights(vit: nn.Module, path: Path) -> None:
             {k: v for k, v in state.items() if k in wanted or not k.startswith(heads)}
         )
     except Exception as error:  # torch lists missing and unknown keys, and shapes
-        listed = shorten(str(error), 400)
-        raise InputError(f"the weights in {path} do not fit this ViT: {listed}") from error
+        name = (getattr(vit, "pretrained_cfg", None) or {}).get("architecture", "this ViT")
+        hint = f"name the ViT of the file with --backbone. {shorten(str(error), 300)}"
+        raise InputError(f"the weights in {path} do not fit {name}: {hint}") from error
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:

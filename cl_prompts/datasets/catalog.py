@@ -220,15 +220,11 @@ def read_entry(name: str, root: str | Path | None, *, download: bool, **options:
         InputError: missing or incomplete data set.
     """
     entry = DATASETS[name]
-    if not entry.layout:
+    folder = folder_of(name, root, download=download)
+    if folder is None:
         return entry.read(Path(), **options)
-    if root is None and not entry.folder:
-        raise InputError(f"data set {name!r} needs a root, the folder with {entry.layout}")
-    folder = _locate(entry, root)
     if download and entry.downloads:
         options["download"] = True
-    elif not folder.exists():
-        raise _missing(name, entry, folder, "was not found")
     try:
         return entry.read(folder, **options)
     except Exception as error:  # files that differ from the layout raise nearly every error
@@ -238,6 +234,23 @@ def read_entry(name: str, root: str | Path | None, *, download: bool, **options:
         if isinstance(error, FileNotFoundError):
             said = f"{error.filename} is missing"
         raise _missing(name, entry, folder, f"is incomplete ({said})") from error
+
+
+def folder_of(name: str, root: str | Path | None, *, download: bool = False) -> Path | None:
+    """Return the folder of a registered data set; None if it has none.
+
+    Raises:
+        InputError: it does not exist and is not downloaded.
+    """
+    entry = DATASETS[name]
+    if not entry.layout:
+        return None
+    if root is None and not entry.folder:
+        raise InputError(f"data set {name!r} needs a root, the folder with {entry.layout}")
+    folder = _locate(entry, root)
+    if not (download and entry.downloads) and not folder.exists():
+        raise _missing(name, entry, folder, "was not found")
+    return folder
 
 
 def _locate(entry: DataSetEntry, root: str | Path | None) -> Path:

@@ -121,13 +121,16 @@ def predict(
         raise RunError(f"unreadable images have no row: {first_of(broken, 3)}")
 
 
-def evaluate(model: Path, place: Path, *, trust_code: bool = False) -> None:
+def evaluate(
+    model: Path, place: Path, *, skip_learned: bool = False, trust_code: bool = False
+) -> None:
     """Score a model on labelled images, without training.
 
     Args:
         place: labelled images, laid out as for init; only a test part counts if there is one.
+        skip_learned: leave out images that the model has learned.
     """
-    found = _loaded(model, trust_code).evaluate(place)
+    found = _loaded(model, trust_code).evaluate(place, skip_learned=skip_learned)
     rows = []
     for row in (found.total, *found.by_class):
         value, low, high = (f"{100 * number:.1f}" for number in (row.value, row.low, row.high))

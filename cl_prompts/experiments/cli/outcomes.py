@@ -148,12 +148,15 @@ def tables(folders: Sequence[Path]) -> Iterator[Table | Text]:
     """Yield a table and its finding for each group of comparable runs, with titles if several."""
     from cl_prompts.experiments.results.comparison import finding, means, orders
     from cl_prompts.experiments.results.groups import groups
-    from cl_prompts.experiments.results.metrics import WIDE
+    from cl_prompts.experiments.results.history import curve_of
+    from cl_prompts.experiments.results.metrics import PREQUENTIAL, WIDE
     from cl_prompts.experiments.run_folder.runs import collect
 
     found = groups(collect(folders))
     for group in found:
-        metrics = [metric for metric in group.metrics if metric not in WIDE]
+        # Measured at no cost where all rows are closed forms, with room for a column.
+        free = [one for one in PREQUENTIAL[:1] if all(group.values(one).values())]
+        metrics = [one for one in group.metrics if one in free or one not in WIDE]
         grid = means(group, metrics)
         yield grid_table(grid, title=group.title if len(found) > 1 else None)
         if len((grid := orders(group)).lines) > 1:
@@ -161,6 +164,8 @@ def tables(folders: Sequence[Path]) -> Iterator[Table | Text]:
         text, more = finding(group)
         if text:
             yield Text(f"{text}{more and f': add seeds with {more}'}\n")
+        if any(len(curve_of(run)) == 1 for run in group.runs):
+            yield Text("A_AUC has one point, the end: give a smaller evaluation.every.\n")
 
 
 def grid_table(grid: Grid, title: str | None = None) -> Table:

@@ -46,6 +46,7 @@ def serve(
         raise InputError(f"{host} is open to other machines: give --token too")
     if reconcile and not label_studio:
         raise InputError("--reconcile needs --label-studio URL")
+    print(f"loading {new if model is None else model} ...", flush=True)
     command = extra("cl_prompts.serving.command", "cl-prompts[serve]", "serve")
     from cl_prompts.experiments.trained.model import Model
     from cl_prompts.serving.learner import Learner

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import doubled, shown
-from cl_prompts.errors import InputError, all_of, unknown
+from cl_prompts.errors import MEANT, InputError, all_of, unknown
 from cl_prompts.experiments.recipes.parameters import LISTS, NESTED, parameters
 from cl_prompts.experiments.recipes.recipe_files import NAMED, SECTIONS, TOP, Recipe, kept, running
 from cl_prompts.experiments.recipes.values import as_list, by_name, parsed
@@ -12,13 +12,9 @@ from cl_prompts.strategies import PLUGINS, STRATEGIES, strategy_class
 from cl_prompts.user_code import label_of
 
 #: usual names of settings that have other names here
-_MEANT = {
+_MEANT = MEANT | {
     "batch_size": "train_mb_size, for training, or evaluation.batch_size",
-    "epochs": "train_epochs",
     "optimizer": "lr and the like; another optimizer is given in Python",
-    "learning_rate": "lr",
-    "mem_size": "buffer_size",
-    "memory_size": "buffer_size",
 }
 #: section or strategy, and the path of a setting in it
 Place = tuple[str, tuple[str, ...]]

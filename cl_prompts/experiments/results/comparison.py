@@ -240,6 +240,8 @@ def notes_of(group: Group) -> list[str]:
         notes.append("Rows have different seeds: differences and bold use those in common.")
     if any(len(found) == 1 for found in seeds.values()):
         notes.append("A row with one seed is not tested, and is never bold.")
+    if any(len(found) == 2 for found in seeds.values()):
+        notes.append("Two seeds show only large leads: bold is the best mean, not a tested one.")
     if group.replaced:
         notes.append(f"Older runs of the same settings and seed do not count: {group.replaced}.")
     for row, runs in group.rows.items():

@@ -62,10 +62,10 @@ def front(bands: Mapping[str, Band]) -> dict[str, list[float]]:
         for x, y in zip(band.x, band.middle, strict=True)
     ]
     found: dict[str, list[float]] = {}
-    best = 0.0
+    best, last = 0.0, (0.0, 0.0)
     for x, y, row in sorted(points):
-        if y < best:
-            best = y
+        if y < best or (x, y) == last:  # equal points are all on it
+            best, last = y, (x, y)
             found.setdefault(row, []).append(x)
     return found
 
@@ -78,8 +78,9 @@ def in_words(alike: Mapping[float, Group], score: Metric, cost: Metric = COMPUTE
     for budget, group in alike.items():
         means = {row: statistics.fmean(v.values()) for row, v in group.values(score).items() if v}
         if means:
-            leader = max(means, key=means.__getitem__)
-            value = f"{score.name} {100 * means[leader]:.1f} %"
+            most = max(means.values())
+            leader = " = ".join(row for row in means if means[row] == most)
+            value = f"{score.name} {100 * most:.1f} %"
             sentences.append(f"At {budget:,.9g} {unit}{share} {leader} leads ({value}).")
     on_it = [
         f"{row} at {all_of([cost.text([x]) for x in costs])} {unit}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -145,7 +146,7 @@ def groups(
     parts: list[Group] = []
     for recipe, divided in by_recipe.items():
         divided.sort(key=lambda table: -len(table[1]))
-        given = [{key: written(value) for key, value in found.items()} for found, _ in divided]
+        given = [{key: _plain(value) for key, value in found.items()} for found, _ in divided]
         for words, (_, members) in zip(differing(given), divided, strict=True):
             title = _titled(recipe, words[:_MAX_WORDS], [part.title for part in parts])
             found = _rows(members, names)
@@ -157,6 +158,11 @@ def groups(
         if parts and not named_rows(name, labels):
             raise unknown("row of these runs", name, labels)
     return [part for part in (part.choose(reference, rows) for part in parts) if part.rows]
+
+
+def _plain(value: object) -> str:
+    """Write a value without the signs of JSON."""
+    return "unset" if value is None else re.sub(r'[]["]', "", written(value))
 
 
 def _titled(name: str, words: Sequence[str], taken: Collection[str]) -> str:

@@ -80,13 +80,14 @@ COSTS = (
     BYTES,
     Metric("device MB", ("peak_device_memory_mb",)),
 )
-_PREQUENTIAL = (
+#: scores of predictions before training
+PREQUENTIAL = (
     score("prequential", "prequential", max),
     score("prequential, last 500", "prequential_500", max),
     score("last label", "last_label"),
 )
 #: metrics of reports alone, for which a terminal of 80 columns has no room
-WIDE = (*_BY_TASK[1:], *_PREQUENTIAL)
+WIDE = (*_BY_TASK[1:], *PREQUENTIAL)
 #: scores of the first table, by whether an image may have several labels
 METRICS = {
     False: (
@@ -94,7 +95,7 @@ METRICS = {
         score("A_last", "a_last", max),
         score("forgetting", "forgetting", min),
         *_BY_TASK,
-        *_PREQUENTIAL,
+        *PREQUENTIAL,
     ),
     True: (
         _A_AUC,

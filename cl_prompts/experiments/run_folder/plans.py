@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cl_prompts.errors import InputError
+from cl_prompts.errors import InputError, first_of
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.user_code import Trust, label_of
@@ -115,11 +115,12 @@ def unfinished_plan(folder: Path, trust_code: bool = False) -> list[PlannedRun]:
         ]
         if any(run.state != "finished" for run in runs):
             return runs
-    raise InputError(
-        f"all planned runs in {folder} are finished: there is nothing to resume"
-        if plans
-        else f"{folder} contains neither a run nor a plan"
-    )
+    inner = sorted(file.parent for file in folder.rglob("config.yaml"))
+    if left := [run for run in inner if state_of(run) == "unfinished"]:
+        raise InputError(f"{folder} is not a run: resume one of {first_of(left, 3)}")
+    finished = f"all runs in {folder} are finished: there is nothing to resume"
+    none = f"{folder} contains neither a run nor a plan"
+    raise InputError(finished if inner or plans else none)
 
 
 def describe(runs: Sequence[PlannedRun]) -> str:

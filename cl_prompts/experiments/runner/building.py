@@ -15,6 +15,7 @@ from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.checks import sha256
 from cl_prompts.datasets import registry
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
+from cl_prompts.datasets.catalog import folder_of
 from cl_prompts.datasets.combined import JoinedDataSet, joined
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.files import ImageFile
@@ -106,8 +107,10 @@ class Resources:
             return joined(self.data(parent_of(settings.parent)), self._own_data(settings))
 
     def _own_data(self, settings: RunConfig) -> DataSet:
-        image_size = self._backbone(settings, _normalisation(settings) or "none").image_size
         name, arguments = settings.section("dataset")
+        if not is_dotted(name):  # before weights are read, which takes seconds
+            folder_of(name, arguments.get("root"), download=arguments.get("download", False))
+        image_size = self._backbone(settings, _normalisation(settings) or "none").image_size
         # A user's function may return other files for each seed.
         key = json.dumps([name, arguments, settings.seed if is_dotted(name) else None])
         on_bad_image: OnBadImage = arguments.pop("on_bad_image")

@@ -232,11 +232,10 @@ class Sums:
         places = self.ledger.places(hashes)
         again = np.flatnonzero(places >= 0).tolist()
         if again:
-            raise InputError(
-                f"{len(again)} of {n} images were learned before, the first is"
-                f" {named(items, again[0], hashes)}:"
-                f" {'leave them out' if len(items) else 'forget them in one of the models'}"
-            )
+            hint = " by the other model: forget them in one of the models"
+            if len(items):
+                hint = f", the first is {named(items, again[0], hashes)}: leave them out"
+            raise InputError(f"{len(again)} of {n} images were learned before{hint}")
         _, first, content = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
         for copy in np.setdiff1d(np.arange(n), first)[:1].tolist():
             original = named(items, first[content.ravel()[copy]], hashes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -206,6 +207,9 @@ def read_card(folder: Path, trust_code: Trust = False) -> Card:
     if not file.is_file():
         run = (folder / "config.yaml").is_file()
         hint = f": finish the run with cl-prompts run --resume {folder}" if run else ""
+        near = [place.parent.name for place in folder.parent.glob(f"*/{CARD_FILE}")]
+        if alike := get_close_matches(folder.name, near, n=1):
+            hint = f": did you mean {folder.with_name(alike[0])}?"
         raise InputError(f"{folder} is not a model, it has no {CARD_FILE}{hint}")
     text = files.read_text(file)
     try:

@@ -15,7 +15,7 @@ from cl_prompts.backbones.pixels import check_input
 from cl_prompts.backbones.weight_files import weights_hash
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.closed_form.sums import not_sums, order_matters
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.errors import InputError, first_of, unknown
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained.arithmetic import (
     Images,
@@ -191,12 +191,13 @@ class Model:
             parts.append(self.network(batch.to(device)).float().cpu())
         return torch.cat(parts)
 
-    def evaluate(self, place: str | Path) -> Assessment:
+    def evaluate(self, place: str | Path, *, skip_learned: bool = False) -> Assessment:
         """Score the model on labelled images; classes are matched by name.
 
         Args:
             place: folder, table or data set of the hub, see
                 :func:`~cl_prompts.experiments.trained.evaluating.labelled_images`.
+            skip_learned: leave out images that the model has learned.
 
         Raises:
             InputError: no such images, none of a known class, or images that the model has learned.
@@ -207,10 +208,14 @@ class Model:
         if self.ledger is not None:
             learned = np.flatnonzero(self.ledger.places(contents_of(files)) >= 0)
             if len(learned):
-                raise InputError(
-                    f"{len(learned)} of {len(files)} test images were learned by the model,"
-                    f" the first is {files[learned[0]]}: leave them out"
-                )
+                every = len(learned) == len(files)
+                if every or not skip_learned:
+                    what = f"{len(learned)} of {len(files)} test images were learned by the model"
+                    some = first_of([files[i] for i in learned], 3)
+                    hint = "give others" if every else "leave them out with --skip-learned"
+                    raise InputError(f"{what} ({some}): {hint}")
+                targets = targets[np.setdiff1d(np.arange(len(files)), learned)]
+                files = [file for i, file in enumerate(files) if i not in learned]
         scores = self.predict(files).scores
         found = assessment(scores, targets, self.classes, multi_label=several)
         return found._replace(unknown=other)
@@ -295,9 +300,12 @@ class Model:
         mine, foreign = self.card.described(), other.card.described()
         for name in {**mine, **foreign}:
             if mine.get(name) != foreign.get(name):
+                said = f"{name} is {mine.get(name)!r} in one model and {foreign.get(name)!r}"
+                if name == "backbone.sha256":  # names of files say more than hashes
+                    own, of_other = (one.card.backbone.weights for one in (self, other))
+                    said = f"the weights are {own!r} in one model and {of_other!r}"
                 raise InputError(
-                    f"{name} is {mine.get(name)!r} in one model and {foreign.get(name)!r} in the"
-                    " other: merge models of one method, backbone and transform"
+                    f"{said} in the other: merge models of one method, backbone and transform"
                 )
         ours.check_new(theirs.ledger.hashes)
         what = f"merged with a model of {len(theirs.ledger)} images"

@@ -9,6 +9,7 @@ from avalanche.logging import InteractiveLogger
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.plugins.evaluation import default_evaluator
 from avalanche.training.templates import SupervisedTemplate
+from torch.optim import Optimizer
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
@@ -19,12 +20,14 @@ from cl_prompts.strategies.base.settings import Settings
 
 def check_arguments(kind: str, unnamed: Sequence[object], settings: Mapping[str, object]) -> None:
     """Refuse the arguments of Avalanche's strategies, which take any model."""
-    wanted = {"backbone": FrozenViT, "model": ContinualModel}
+    wanted = {"backbone": FrozenViT, "model": ContinualModel, "optimizer": Optimizer}
     other = [name for name, own in wanted.items() if not isinstance(settings.get(name), own | None)]
     if unnamed or other or "criterion" in settings:
         what = "takes its arguments by name"
         if other:
             what = f"cannot use a {type(settings[other[0]]).__name__} as {other[0]}"
+        if "criterion" in settings:
+            what = "has its own loss, so leave criterion out (training_loss changes it)"
         raise InputError(
             f"{kind} {what}: write {kind}(backbone=create_backbone(), n_classes=10), see"
             " docs/guides/avalanche.md"

@@ -124,6 +124,12 @@ def check_labels(experience: CLExperience, model: ContinualModel, learner: str) 
     targets = experience.dataset.targets
     if not len(targets):
         return
+    with getattr(experience, "no_attribute_masking", nullcontext)():
+        benchmark = getattr(getattr(experience, "origin_stream", None), "benchmark", None)
+    if getattr(benchmark, "class_ids_from_zero_in_each_exp", False):
+        raise InputError(
+            "class ids restart in each task: use class_ids_from_zero_in_each_exp=False"
+        )
     shape = np.shape(targets[0])
     if shape != ((model.n_classes,) if model.multi_label else ()):
         needs = "learns one label per image"

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
+from cl_prompts.errors import InputError
 from cl_prompts.losses.classification import ClassMask
 from cl_prompts.losses.multi_label import LossNorm
 from cl_prompts.models.base import ContinualModel, Output
@@ -199,6 +200,8 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         **kwargs: object,
     ) -> dict[str, object]:
         """Train on one experience or several; ordered streams are not shuffled by default."""
+        if not isinstance(experiences, CLExperience | Iterable):
+            raise InputError("train needs experiences: give benchmark.train_stream")
         experiences = [experiences] if isinstance(experiences, CLExperience) else list(experiences)
         kwargs.setdefault("shuffle", not any(mark_of(e, "ordered", False) for e in experiences))
         return super().train(experiences, eval_streams, **kwargs)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cl_prompts.datasets.collate import Key, collate, viewing
+from cl_prompts.errors import InputError
 from cl_prompts.state import State
 from cl_prompts.strategies.base.stream import Batch, RecurringViews
 from cl_prompts.training.buffers import ReplayBuffer
@@ -201,6 +202,8 @@ class Replay:
             self.enter(experience, annotated)
         if not self.buffer.size:
             self.n_sources = state["sources"]
+        if self.n_sources < state["sources"]:
+            raise InputError("load_state_dict needs the experiences trained on, for the buffer")
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Test set and tested domains of an anytime evaluation."""
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -92,6 +93,8 @@ def dataset_of(test: TestSet) -> Any:
     elif hasattr(test, "targets") or isinstance(test, Dataset):
         return test
     else:
+        if not isinstance(test, Iterable) and not hasattr(test, "dataset"):
+            raise InputError("AnytimeEvaluation needs a stream: give benchmark.test_stream")
         experiences = [test] if hasattr(test, "dataset") else list(test)
         parts = [experience.dataset for experience in experiences]
     if any(map(_hides, parts)):

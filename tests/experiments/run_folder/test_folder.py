@@ -72,7 +72,7 @@ def test_folders_in_use_and_foreign_folders_are_refused(
 ) -> None:
     with resumed(unfinished):
         refused("another process is writing to run folder", "run", "--resume", str(unfinished))
-    refused("contains neither a run nor a plan", "run", "--resume", str(unfinished.parent))
+    refused(f"resume one of {unfinished}", "run", "--resume", str(unfinished.parent))
     with pytest.raises(InputError, match="cannot be resumed"), opened(unfinished, settings):
         pass
     with resumed(unfinished):

@@ -18,6 +18,7 @@ from tests.toy_data import Blobs, experiences
 from tests.toy_vits import lively_vit, tiny_vit
 from tests.toys import fit, make
 
+FROM_ZERO = SimpleNamespace(benchmark=SimpleNamespace(class_ids_from_zero_in_each_exp=True))
 OF_TRAINED_HEADS = ("self_regulation", "head_alignment", "slow_heads", "distillation")
 
 
@@ -25,9 +26,9 @@ def with_plugin(kind: str, name: str, **settings: Any) -> Any:
     return make(kind, plugins=make_plugins({name: settings}))
 
 
-def labels(targets: list[Any], n_classes: int = 6, *, several: bool = False) -> None:
+def labels(targets: list[Any], n_classes: int = 6, *, several: bool = False, **of: Any) -> None:
     model = PromptedViT(tiny_vit(), n_classes, multi_label=several)
-    experience: Any = SimpleNamespace(dataset=SimpleNamespace(targets=targets))
+    experience: Any = SimpleNamespace(dataset=SimpleNamespace(targets=targets), **of)
     check_labels(experience, model, "Learner")
 
 
@@ -44,6 +45,9 @@ def test_construction() -> None:
         "no classes": lambda: MVP(backbone=tiny_vit()),
         "arguments in Avalanche's order": lambda: MVP(nn.Linear(3, 2), None, nn.CrossEntropyLoss()),
         "another network as backbone": lambda: MVP(backbone=nn.Linear(3, 2), n_classes=2),
+        "a loss": lambda: make("mvp", criterion=nn.CrossEntropyLoss()),
+        "a class of optimizers": lambda: make("mvp", optimizer=torch.optim.Adam),
+        "data without experiences": lambda: make("mvp").train(Blobs(6, 6)),
         "another network as model": lambda: MVP(model=nn.Linear(3, 2)),
         "a model and classes": lambda: MVP(model=model, n_classes=3),
         "a model of several labels": lambda: make("er_ace", model=several),
@@ -57,6 +61,7 @@ def test_construction() -> None:
         "no head over all": lambda: with_plugin("mixture_prompt", "distillation"),
         "a period": lambda: AnytimeEvaluation(Blobs(6, 6), every=0),
         "points": lambda: AnytimeEvaluation(Blobs(6, 6), points="all"),
+        "a benchmark as test set": lambda: AnytimeEvaluation(SimpleNamespace()),
         "a threshold": lambda: MultiLabelMetrics(threshold=80),
     }
     check_refusals(Path(__file__).with_name("construction.txt"), cases)
@@ -71,10 +76,12 @@ def test_data_and_states() -> None:
         "rows": lambda: labels([[0, 1], [1, 1]]),
         "a class too many": lambda: labels([0, 6]),
         "a negative class": lambda: labels([-1, 2]),
+        "ids from zero": lambda: labels([0, 1], origin_stream=FROM_ZERO),
         "names": lambda: labels(["cat"]),
         "classes for rows": lambda: labels([0, 1], 3, several=True),
         "short rows": lambda: labels([[0, 1]], 3, several=True),
         "single labels": lambda: MultiLabelMetrics().after_eval_iteration(single),
+        "a buffer without its images": lambda: load(fit(make("er"), experiences()), kind="er"),
         "another backbone": lambda: load(ours, backbone=other),
     }
     check_refusals(Path(__file__).with_name("data.txt"), cases)
