@@ -13,7 +13,7 @@ from tests.toy_data import MULTI_LABEL_SCENARIOS, N_CLASSES, experiences
 from tests.toys import ALL, LOOKED_AT, PROMPTED, cases, fit, make
 
 #: one of each part, besides those that test_compiled.py compiles, since tracing takes seconds
-TRACED = ("l2p", "dual_prompt", "single_prompt", "vq_prompt", "norga", "flyprompt", "smope")
+TRACED = ("l2p", "dual_prompt", "vq_prompt_regulated", "norga", "flyprompt", "smope")
 TRACED += ("coda_prompt", "additive_prompt", "approximated_prompt")
 
 

@@ -1,22 +1,20 @@
 """The registry of scenarios, and scenarios found by a dotted name."""
 
-import inspect
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import numpy as np
 import pytest
 
 import cl_prompts.scenarios
 from cl_prompts.scenarios import (
-    SCENARIOS,
     MultiLabelSplit,
     Scenario,
     Split,
     benchmark_builder,
     find_scenario,
 )
-from tests.scenarios.images import KINDS, SINGLE
+from tests.scenarios.images import SINGLE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HERE = "tests.scenarios.test_registry"
@@ -44,20 +42,6 @@ def one_image_each(labels: Any) -> MultiLabelSplit:
 
 def returns_lists(targets: Any) -> list[int]:
     return list(targets)
-
-
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_entries_are_complete(name: str) -> None:
-    entry = SCENARIOS[name]
-    assert name in KINDS, f"add {name} to KINDS in tests/scenarios/images.py"
-    assert hasattr(cl_prompts.scenarios, f"{name}_benchmark")
-    assert {f"{name}_split", f"{name}_benchmark"} <= {*dir(cl_prompts.scenarios)}
-    expected = MultiLabelSplit if entry.multi_label else Split
-    assert issubclass(get_type_hints(entry.split)["return"], expected)
-    parameters = inspect.signature(entry.split).parameters
-    assert "seed" in parameters
-    own = list(parameters.values())[1:]
-    assert all(p.kind is p.KEYWORD_ONLY for p in own)
 
 
 def test_user_functions_by_their_dotted_names() -> None:
