@@ -8,13 +8,14 @@ import pytest
 
 import cl_prompts.scenarios
 from cl_prompts.scenarios import (
+    SCENARIOS,
     MultiLabelSplit,
     Scenario,
     Split,
     benchmark_builder,
     find_scenario,
 )
-from tests.scenarios.images import SINGLE
+from tests.scenarios.images import KINDS, SINGLE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HERE = "tests.scenarios.test_registry"
@@ -42,6 +43,10 @@ def one_image_each(labels: Any) -> MultiLabelSplit:
 
 def returns_lists(targets: Any) -> list[int]:
     return list(targets)
+
+
+def test_every_scenario_has_toy_images() -> None:
+    assert set(SCENARIOS) <= set(KINDS)
 
 
 def test_user_functions_by_their_dotted_names() -> None:
