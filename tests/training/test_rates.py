@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cl_prompts.training.rates import AdaptiveRate, scale_learning_rates
+from cl_prompts.training.rates import AdaptiveRate, learning_rate_factor, scale_learning_rates
 
 
 def run(
@@ -67,6 +67,12 @@ def test_the_latest_observations_count() -> None:
     run(rate, 10, high=0.1, low=0.3, noise=0.001)
     assert rate.high < 1.0
     assert all(len(f) <= 5 for f in rate.decreases)
+
+
+def test_cosine_falls_from_one_towards_zero() -> None:
+    found = [learning_rate_factor("cosine", epoch, 4) for epoch in range(5)]
+    assert found == pytest.approx([1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2, 0])
+    assert learning_rate_factor("cosine", 0, 1) == 1
 
 
 def test_rates_are_scaled_from_what_they_were_at_first() -> None:
