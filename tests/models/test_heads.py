@@ -1,5 +1,6 @@
 """From features to scores: head, learned masks, the mask of unseen classes."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -50,6 +51,14 @@ def test_cosine_head_learns_its_factor() -> None:
     assert head.sigma.grad is not None
     assert head.sigma.grad > 0
     assert set(head.state_dict()) == {"weight", "sigma"}
+
+
+def test_the_rows_of_a_cosine_head_begin_uniform_or_small() -> None:
+    torch.manual_seed(0)
+    uniform = CosineHead(400, 20)
+    small = CosineHead(400, 20, initial="small")
+    assert uniform.weight.abs().max() <= 0.05 < uniform.weight.abs().max() * 1.01
+    assert small.weight.std().item() == pytest.approx(0.02, rel=0.03)
 
 
 def test_a_head_of_unit_rows_norms_features_and_rows() -> None:
