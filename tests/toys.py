@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
 import pytest
 import torch
+from avalanche.training.templates import base
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -69,6 +71,11 @@ class Toy:
         options = {**self.options, **changes}
         return Toy(self.learns, self.vit_b, options, strategy, **{**kept, **costs})
 
+
+# To read the signatures of twenty classes takes Avalanche as long as all else about a toy.
+_check = base._check_mispelled_kwargs
+_checked = cache(lambda cls, names: _check(cls, dict.fromkeys(names)))
+base._check_mispelled_kwargs = lambda cls, kwargs: _checked(cls, tuple(kwargs))
 
 EARLY = (0, 1, 2, 3)
 BUFFER: dict[str, Any] = {"buffer_size": 12, "buffer_batch_size": 8}
@@ -413,12 +420,14 @@ LOOKED_AT = ("si_blurry", "class_incremental", "mlcil", "si_blurry_multi_label")
 
 def trained_on(kind: str) -> list[str]:
     """The scenarios that families train a strategy on: in turn one, the same for all of them, so
-    that they share its run; all for strategies that do something at ends or hold samples."""
+    that they share its run; two for strategies that do something at ends or hold samples, one of
+    which announces its tasks, and one of which has several labels where the strategy can."""
     names = LOOKED_AT[:3] if kind in VARIANTS else LOOKED_AT
     own = [scenario for scenario in names if learnable(kind, scenario)]
+    turn = list(ALL).index(kind)
     if kind in TABLE and (does_something_at_ends(kind) or kind in REPLAYING):
-        return own
-    return [own[list(ALL).index(kind) % len(own)]]
+        return own[turn % 2 :: 2] if len(own) == 4 else own
+    return [own[turn % len(own)]]
 
 
 def cases(

@@ -77,23 +77,6 @@ def test_prepended_tokens_alone_equal_all_tokens_and_cost_less(
     torch.testing.assert_close(pooled, want.mean(dim=1), atol=1e-5, rtol=0)
 
 
-def test_frozen_means_frozen() -> None:
-    backbone = tiny_vit()
-    backbone.train()
-    assert not any(m.training for m in backbone.modules())
-    assert not any(p.requires_grad for p in backbone.parameters())
-
-
-def test_thawed_is_an_independent_trainable_copy() -> None:
-    backbone = tiny_vit()
-    twin = backbone.thawed()
-    assert all(p.requires_grad for p in twin.vit.parameters())
-    with torch.no_grad():
-        twin.vit.blocks[0].attn.proj.weight.zero_()
-    assert backbone.vit.blocks[0].attn.proj.weight.abs().sum() > 0
-    assert not any(p.requires_grad for p in backbone.parameters())
-
-
 @pytest.mark.parametrize(
     "plan",
     [

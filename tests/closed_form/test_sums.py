@@ -48,7 +48,7 @@ def assert_same(found: Any, want: Any) -> None:
 
 
 @pytest.mark.parametrize("name", SUMS)
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 10**6), parts=st.integers(1, 9), batches=st.integers(1, 9))
 def test_parts_in_any_order_and_batches_are_one_run(
     name: str, seed: int, parts: int, batches: int
@@ -62,7 +62,7 @@ def test_parts_in_any_order_and_batches_are_one_run(
 
 
 @pytest.mark.parametrize("name", SUMS)
-@settings(max_examples=6)
+@settings(max_examples=4)
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 60))
 def test_what_is_subtracted_was_never_there(name: str, seed: int, n: int) -> None:
     order = np.random.default_rng(seed).permutation(len(X))

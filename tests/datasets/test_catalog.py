@@ -5,24 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_prompts.datasets.readers import Difficult
-from cl_prompts.datasets.registry import DATASETS, dataset_options
 from tests.datasets.toys import load, refusal
-
-
-def test_every_entry_describes_itself() -> None:
-    for entry in DATASETS.values():
-        assert entry.description
-        assert bool(entry.origin) == bool(entry.folder)
-
-
-def test_few_data_sets_have_options_of_their_own() -> None:
-    having = [name for name in DATASETS if dataset_options(name)]
-    assert having == ["grocery", "folder", "hf", "voc2007", "csv"]
-    assert dataset_options("voc2007") == {
-        "splits": (str, "trainval/test"),
-        "difficult": (Difficult, "negative"),
-    }
 
 
 def test_missing_cifar_says_how_to_fetch_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

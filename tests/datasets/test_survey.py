@@ -9,7 +9,7 @@ import yaml
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.datasets.survey import Survey, survey
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.cli.proposal import POINTS, every_for, recipe_for, tasks_for
+from cl_prompts.experiments.cli.proposal import recipe_for, tasks_for
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.runner.building import Resources, check_plan
 from cl_prompts.experiments.trained.training import PHOTOS, backbone_for
@@ -112,12 +112,6 @@ def test_what_cannot_be_learned_is_refused(tmp_path: Path) -> None:
     photos(tmp_path / "two", {"Cat": 4, "cat": 4, "owl": 6})
     with pytest.raises(InputError, match="names 'Cat' and 'cat' of this"):
         surveyed(tmp_path / "two")
-
-
-@pytest.mark.parametrize("n", [20, 21, 39, 64, 599, 600, 1442, 50000])
-def test_there_are_at_least_twenty_points(n: int) -> None:
-    assert n // every_for(n) >= POINTS
-    assert every_for(n) >= 1
 
 
 def test_the_recipe_is_valid_and_says_what_was_found(tmp_path: Path) -> None:

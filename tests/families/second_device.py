@@ -25,7 +25,7 @@ from tests.toys import TABLE, cls_of, does_something_at_ends, make, vit_of, weig
 
 register()
 
-TRAIN = 18
+TRAIN = 12
 TEST = 6
 BATCH = 4
 

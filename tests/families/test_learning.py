@@ -37,6 +37,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "additive_prompt": {"lr": 0.05, "train_mb_size": 16},
     "approximated_prompt": {"prompt_lr": 0.03},
     "norga": {"period": None, "prompt_lr": 0.02},
+    "vq_prompt": {"period": None},
 }
 
 

@@ -11,7 +11,7 @@ from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin, Repl
 
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import begin, finished
-from tests.toy_data import N_CLASSES, TEST, TRAIN, Blobs, benchmark, experiences
+from tests.toy_data import N_CLASSES, TEST, TRAIN, Blobs, benchmark
 from tests.toys import PROTOTYPES, REPLAYING, TABLE, fit, same, trained_on, weights
 
 
@@ -44,13 +44,6 @@ def test_evaluation_runs_in_evaluation_mode_and_leaves_no_trace(
     assert len(modes) >= 4
     assert not any(modes)
     assert same(run.after, weights(strategy))
-
-
-@pytest.mark.parametrize("kind", [kind for kind in REPLAYING if kind in TABLE])
-def test_another_seed_replays_other_samples(kind: str) -> None:
-    other = begin(kind, "class_incremental", seed=1)
-    fit(other, experiences("class_incremental"))
-    assert not same(finished(kind, "class_incremental").after, weights(other))
 
 
 class Recorder(BaseLogger):

@@ -7,10 +7,10 @@ import torch
 
 from cl_prompts.errors import InputError
 from tests.families.runs import IMAGES, begin, finished, scores
-from tests.toys import cases, make, same
+from tests.toys import LOOKED_AT, cases, make, same
 
 
-@pytest.mark.parametrize(("kind", "scenario"), cases("si_blurry", "class_incremental", variants=()))
+@pytest.mark.parametrize(("kind", "scenario"), cases(*LOOKED_AT, variants=(), once=True))
 def test_a_saved_model_predicts_the_same(kind: str, scenario: str, tmp_path: Path) -> None:
     run = finished(kind, scenario)
     second = begin(kind, scenario)

@@ -20,7 +20,6 @@ AUGMENTATION = Augmentation(padding=2, affine=1)
 #: replayed alone, looked through for losses or for uncertainty, once more at the end of a task, as
 #: views that recur
 CASES = [
-    ("er", "si_blurry", {}),
     ("derpp", "si_blurry_multi_label", {}),
     ("multi_lane", "mlcil", {}),
     ("clib_tuned", "si_blurry", {}),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cl_prompts.scenarios import class_incremental_split, disjoint_split, mlcil_split
-from tests.scenarios.labels import matrices, some_labels
+from tests.scenarios.labels import matrices
 
 
 @st.composite
@@ -59,35 +59,12 @@ def test_invariants(case: tuple[np.ndarray, np.ndarray, dict[str, Any]]) -> None
     assert before == set(np.flatnonzero(test.any(axis=1)).tolist())
 
 
-@pytest.mark.parametrize(
-    ("protocol", "n_classes", "sizes"),
-    [
-        ("B0-C10", 80, [10] * 8),
-        ("B40-C10", 80, [40] + [10] * 4),
-        ("B0-C4", 20, [4] * 5),
-        ("B10-C2", 20, [10] + [2] * 5),
-        ("b4-c2", 20, [4] + [2] * 8),
-        ("B5-C3", 20, [5] + [3] * 5),
-        ("B20-C1", 20, [20]),
-    ],
-)
-def test_notation(protocol: str, n_classes: int, sizes: list[int]) -> None:
-    labels = some_labels(100, n_classes)
-    split = mlcil_split(labels, protocol=protocol)
-    assert split.visible.sum(axis=1).tolist() == sizes
-    assert np.nonzero(split.visible)[1].tolist() == list(range(n_classes))
-    base, increment = (int(part[1:]) for part in protocol.split("-"))
-    assert split.boundaries
-    assert not split.ordered
-    assert split.name == "class-incremental"
-    assert split.parameters == {"base": base or increment, "increment": increment}
-    assert split.anchors is None
-
-
 def test_a_worked_example() -> None:
     labels = [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 1], [1, 0, 1, 1]]
     test = [[0, 0, 1, 1], [0, 0, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
-    split = mlcil_split(labels, protocol="B2-C1", class_order=[3, 1, 0, 2])
+    split = mlcil_split(labels, protocol="b2-c1", class_order=[3, 1, 0, 2])
+    assert split.parameters == {"base": 2, "increment": 1}
+    assert (split.boundaries, split.ordered, split.anchors) == (True, False, None)
     assert [np.flatnonzero(own).tolist() for own in split.visible] == [[1, 3], [0], [2]]
     assert [rows.tolist() for rows in split] == [[0, 3, 4], [0, 4], [1, 4]]
     assert [split.test_indices(test, t).tolist() for t in range(3)] == [[0, 2, 3]] * 3

@@ -1,15 +1,13 @@
 """Plugins as options: their events, in which order, and whose settings they have."""
 
 import warnings
-from typing import Any
 
-import pytest
 from avalanche.core import SupervisedPlugin
 
-from cl_prompts.strategies import HeadAlignment, Router, SlowHeads, VQPrompt, make_plugins
+from cl_prompts.strategies import HeadAlignment, Router, SlowHeads, VQPrompt
 from tests.toy_data import experiences
 from tests.toy_vits import lively_vit
-from tests.toys import fit, make, same, weights
+from tests.toys import fit, make
 
 EVENTS = (
     "attach",
@@ -76,33 +74,6 @@ def test_a_methods_own_plugin_is_replaced_and_its_open_settings_stay() -> None:
     assert (own.epochs, own.lr) == (10, 1e-5)
     assert VQPrompt(**given, device="cpu").plugin(HeadAlignment) is not own
     assert strategy.plugin(Router) is None
-
-
-@pytest.mark.parametrize(
-    ("kind", "plugins", "settings"),
-    [
-        ("mvp", {"head_alignment": {"epochs": 2, "samples": 8}}, {"period": 24}),
-        ("one_prompt", {"self_regulation": {"kind": "coprompt"}}, {"buffer_size": 12}),
-        ("mvp", {"ewc": {}, "slow_heads": {}}, {"period": 24}),
-        ("fine_tuning", {"distillation": {}}, {"period": 24}),
-        ("one_prompt", {"prompt_averaging": {"checkpoints": 3}}, {"period": 72}),
-    ],
-)
-def test_any_method_trains_and_resumes_exactly_with_any_option(
-    kind: str, plugins: dict[str, Any], settings: dict[str, Any]
-) -> None:
-    scenario = "si_blurry" if "period" in settings else "class_incremental"
-    stream = experiences(scenario)
-    whole, first, second = (
-        make(kind, scenario, plugins=make_plugins(plugins), **settings) for _ in range(3)
-    )
-    fit(whole, stream)
-    fit(first, stream[:2])
-    second.load_state_dict(first.state_dict(), stream[:2])
-    fit(second, stream[2:])
-    assert same(weights(whole), weights(second))
-    if "prompt_averaging" not in plugins:  # which changes evaluation alone
-        assert not same(weights(whole), weights(fit(make(kind, scenario, **settings), stream)))
 
 
 def test_a_given_model_keeps_what_its_router_and_slow_heads_have_learned() -> None:

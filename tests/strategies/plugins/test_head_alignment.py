@@ -9,9 +9,11 @@ from cl_prompts.errors import InputError
 from cl_prompts.strategies import HeadAlignment
 from cl_prompts.training.gaussian_alignment import GaussianHeadAlignment
 from tests.toy_data import experiences
-from tests.toys import POOLS, fit, make, same, weights
+from tests.toys import fit, make, same, weights
 
-every = pytest.mark.parametrize("kind", POOLS)
+#: one of each way to select prompts and to build them
+KINDS = ("l2p", "dual_prompt", "coda_prompt", "single_prompt", "flyprompt", "hide_prompt")
+every = pytest.mark.parametrize("kind", KINDS)
 
 
 def aligned(kind: str, scenario: str = "si_blurry", **changes: Any) -> tuple[Any, HeadAlignment]:
@@ -22,7 +24,7 @@ def aligned(kind: str, scenario: str = "si_blurry", **changes: Any) -> tuple[Any
     return make(kind, scenario, plugins=[plugin], **changes), plugin
 
 
-@pytest.mark.parametrize("kind", ["mvp", *POOLS])
+@pytest.mark.parametrize("kind", ["mvp", *KINDS])
 def test_a_task_end_moves_the_head_alone_from_the_second_task_on(kind: str) -> None:
     strategy, plugin = aligned(kind, "class_incremental", online_iter=1)
     moved = []

@@ -25,8 +25,3 @@ def test_slow_heads_decide_in_evaluation_and_train_nothing() -> None:
         want = torch.stack(heads).softmax(dim=-1).amax(dim=0)
         assert not torch.allclose(want, heads[0].softmax(dim=-1), atol=1e-3)
         torch.testing.assert_close(slow.model.eval()(IMAGES).exp(), want)
-
-
-def test_slow_heads_of_a_given_model_stay() -> None:
-    model = make("linear_probe", plugins=[SlowHeads(decays=(0.5,))]).model
-    assert make("linear_probe", model=model, plugins=[SlowHeads(decays=(0.5,))]).model is model
