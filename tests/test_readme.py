@@ -11,6 +11,7 @@ from cl_prompts.strategies import PLUGINS
 from tests.experiments.sketches import sketched
 from tests.few_images import few_images
 from tests.test_layers import INNER, ROOMS
+from tests.toy_vits import lively_vit
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -23,8 +24,9 @@ BLOCKS = [
 
 
 @pytest.fixture(autouse=True)
-def on_few_images() -> Iterator[None]:
+def on_few_images(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run the examples on 60 training images, with blank pictures."""
+    monkeypatch.setattr("cl_prompts.testing.create_backbone", lambda: lively_vit(depth=2))
     with few_images(train=6, test=3), sketched(pages=True):
         yield
 

@@ -85,10 +85,9 @@ def test_a_stopped_plan_is_finished(
     assert "there is nothing to resume" in capsys.readouterr().err
 
 
-def test_an_interval_of_checkpoints_changes_nothing(tmp_path: Path) -> None:
-    _, (seldom,) = run(tmp_path / "a", "digits", *PROBE)
-    _, (often,) = run(tmp_path / "b", "digits", *PROBE, "checkpoint_every=8")
-    same_run(seldom, often)
+def test_an_interval_of_checkpoints_changes_nothing(tmp_path: Path, whole_run: Path) -> None:
+    _, (often,) = run(tmp_path, "digits", *PROBE, "checkpoint_every=8")
+    same_run(whole_run, often)
 
 
 NOTHING = "stopped before the first run began"
