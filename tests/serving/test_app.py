@@ -210,12 +210,6 @@ def test_other_formats_are_refused(client: Client) -> None:
         assert client.predict(content).status_code == 415
 
 
-def test_nothing_is_unpickled_and_no_path_is_read() -> None:
-    texts = [file.read_text() for file in Path(uploads.__file__).parent.glob("*.py")]
-    assert not any("pickle" in text or "torch.load" in text for text in texts)
-    assert not any("urlopen" in text or "import requests" in text for text in texts)
-
-
 def test_files_of_the_page_alone_are_served(client: Client) -> None:
     assert client.get("/page.js").headers["content-type"].startswith("text/javascript")
     for path in ("/app.py", "/..%2fapp.py", "/../app.py", "/%2e%2e/journal.sqlite"):
