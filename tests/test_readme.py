@@ -10,7 +10,6 @@ import pytest
 from cl_prompts.strategies import PLUGINS
 from tests.experiments.sketches import sketched
 from tests.few_images import few_images
-from tests.test_layers import INNER, ROOMS
 from tests.toy_vits import lively_vit
 
 ROOT = Path(__file__).parent.parent
@@ -53,26 +52,6 @@ def test_every_plugin_has_a_row_with_its_class() -> None:
     rows = {row[0]: row[1] for row in rows_of("docs/reference/prompt_options.md")}
     for name, plugin in PLUGINS.items():
         assert rows[f"`{name}`"] == f"`{plugin.class_name}`"
-
-
-def test_the_picture_of_the_house_is_that_of_the_test_of_layers() -> None:
-    rooms = {**ROOMS, **INNER}
-    shown = {row[0].strip("`"): row[2] for row in rows_of("CONTRIBUTING.md") if row[0][0] == "`"}
-    assert shown.pop("experiments") == "all of the above"
-    assert {room: set(re.findall(r"`(\w+)`", cell)) for room, cell in shown.items()} == {
-        room: rooms[room] for room in shown
-    }
-    assert set(shown) == {*ROOMS, *INNER} - {
-        "errors",
-        "catalog",
-        "checks",
-        "user_code",
-        "seeds",
-        "versions",
-        "__init__",
-        "__main__",
-        "experiments",
-    }
 
 
 def test_commands_and_names_exist() -> None:
