@@ -142,14 +142,6 @@ def test_validate_shows_the_stream_of_each_seed(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().out.count("Si-Blurry split: 5 tasks") == 1
 
 
-def test_validate_accepts_user_code(capsys: pytest.CaptureFixture[str]) -> None:
-    own = [f"strategy=ncm,{OWN}:Doubled", f"scenario={OWN}:halves", f"dataset={OWN}:stripes"]
-    assert main(["validate", "digits", "seed=1", *own, "swapped=true", "per_class=5"]) == 0
-    told = capsys.readouterr().out
-    assert "halves split: 2 tasks, 4 classes, 20 samples" in told
-    assert "digits is valid: 2 runs (ncm, Doubled)" in told
-
-
 def test_report_and_compare_print_and_write(
     runs_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pages: None
 ) -> None:
