@@ -36,13 +36,13 @@ class Pictures(Dataset[tuple[Tensor, int]]):
 
 def main() -> None:
     """Stream, train, compare."""
-    data = as_dataset(Pictures(20, 6, seed=1), Pictures(10, 6, seed=2), name="noise")
+    data = as_dataset(Pictures(10, 6, seed=1), Pictures(5, 6, seed=2), name="noise")
     benchmark = si_blurry_benchmark(data.train, data.test, n_tasks=3, seed=1)
     print(benchmark.split.describe())
     backbone = create_backbone()
     for kind in (LinearProbe, MVP):
         torch.manual_seed(0)
-        anytime = AnytimeEvaluation(benchmark.test_stream, every=50)
+        anytime = AnytimeEvaluation(benchmark.test_stream, every=30)
         strategy = kind(
             backbone=backbone, n_classes=6, train_mb_size=16, plugins=[anytime], evaluator=None
         )

@@ -118,9 +118,11 @@ def group_of(item: pytest.Item) -> str:
     return file
 
 
-def turn_of(item: pytest.Item) -> bool:
-    """The families first, which take longest; a sort keeps the order of all else."""
-    return not file_of(item).startswith("families/")
+def turn_of(item: pytest.Item) -> tuple[bool, bool]:
+    """The families first, which take longest, then slow files, so that no long one comes last; a
+    sort keeps the order of all else."""
+    file = file_of(item)
+    return not file.startswith("families/"), not file.startswith(SLOW)
 
 
 def pytest_collection_finish() -> None:

@@ -21,7 +21,8 @@ QUICK = {
 def test_texts_and_refusals_of_words_load_nothing_heavy() -> None:
     heavy = "{'torch', 'torchvision', 'timm', 'matplotlib', 'avalanche', 'sklearn', 'scipy'}"
     code = f"""
-import sys
+import sys, cl_prompts
+assert 'numpy' not in sys.modules
 from cl_prompts.experiments.cli import main
 for line, code in {QUICK}.items():
     assert main(line.split()) == code, line

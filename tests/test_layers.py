@@ -1,6 +1,7 @@
 """Who may import whom, and what an import costs."""
 
 import ast
+import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -16,55 +17,22 @@ PACKAGE = Path(cl_prompts.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 EVERYWHERE = {"catalog", "errors", "checks", "seeds", "state", "user_code", "versions"}
 PARTS = {"backbones", "prompts", "closed_form", "models", "losses", "training", "metrics"}
-#: room -> the rooms that it may import from, besides errors and checks
-ROOMS: dict[str, set[str]] = {
-    "backbones": set(),
-    "prompts": {"backbones"},
-    "training": set(),
-    "closed_form": {"training"},  # the reservoir of held-out samples
-    "models": {"backbones", "prompts", "closed_form"},
-    "losses": {"backbones", "prompts", "models"},
-    "metrics": set(),
-    "datasets": set(),
-    "scenarios": {"datasets"},
-    "strategies": {*PARTS, "datasets"},
-    "experiments": {*PARTS, "datasets", "scenarios", "strategies", "serving"},
-    "serving": {"closed_form", "models", "metrics", "datasets", "experiments"},
-    "catalog": set(),
-    "errors": set(),
-    "checks": set(),
-    "seeds": set(),
-    "state": set(),
-    "versions": set(),
-    "user_code": set(),
-    "testing": {"backbones", "scenarios", "strategies"},
-    "__init__": {"experiments"},  # Model, when it is used
-    "__main__": {"experiments"},
+#: room, of the package or of experiments -> the rooms that CONTRIBUTING.md allows it to import from
+ROWS = {
+    room: set(re.findall(r"`(\w+)`", cell))
+    for room, cell in re.findall(
+        r"^\| `(\w+)` \|[^|]*\|([^|]*)\|$",
+        (PACKAGE.parent / "CONTRIBUTING.md").read_text(),
+        re.MULTILINE,
+    )
 }
-#: room of experiments -> the rooms of experiments that it may import from
-INNER: dict[str, set[str]] = {
-    "recipes": set(),
-    "run_folder": {"recipes"},
-    "results": {"recipes", "run_folder"},
-    "figures": {"run_folder", "results"},
-    "tracking": {"recipes", "run_folder"},
-    "report": {"recipes", "run_folder", "results", "figures"},
-    "executors": set(),
-    "trained": {"recipes", "run_folder", "results", "executors"},
-    "runner": {"recipes", "run_folder", "results", "tracking", "executors", "trained"},
-    "sweeps": {"recipes", "run_folder", "results", "tracking", "runner", "executors"},
-    "cli": {
-        "recipes",
-        "run_folder",
-        "results",
-        "report",
-        "runner",
-        "sweeps",
-        "trained",
-        "executors",
-    },
-    "__init__": set(),  # its door opens when it is used
-}
+#: rooms of experiments; its door opens when it is used
+INNER = {room: ROWS[room] for room in ROWS if (PACKAGE / "experiments" / room).is_dir()}
+INNER["__init__"] = set()
+ROOMS = {room: allowed for room, allowed in ROWS.items() if room not in INNER}
+ROOMS["experiments"] = {*ROOMS} - {"testing"}
+ROOMS |= {room: set() for room in EVERYWHERE}
+ROOMS |= {room: {"experiments"} for room in ("__init__", "__main__")}  # when it is used
 LEARNING = {"torch", "torchvision", "timm", "numpy", "sklearn", "scipy", "safetensors"}
 #: room -> the libraries that it may import; experiments may import anything
 LIBRARIES: dict[str, set[str]] = {
@@ -165,7 +133,7 @@ def test_rooms_of_experiments_are_imported_downwards_alone() -> None:
         room = inner_room_of(file)
         return _inner_imports(file) - {room} - INNER.get(room, set()) if room else set()
 
-    assert not wrong(upwards), "INNER says which rooms a room of experiments may import from"
+    assert not wrong(upwards), "CONTRIBUTING.md says which rooms it may import from"
 
 
 def _inner_imports(file: Path) -> set[str]:
@@ -180,7 +148,7 @@ def test_rooms_of_experiments_are_few_and_their_arrows_are_used() -> None:
         room = inner_room_of(file)
         if room:
             used[room] |= _inner_imports(file) - {room}
-    assert used == INNER, "an arrow that nothing uses is to be taken out of INNER"
+    assert used == INNER, "an arrow that nothing uses is to be taken out of CONTRIBUTING.md"
 
 
 def test_libraries_stay_where_they_belong() -> None:

@@ -19,7 +19,6 @@ from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.tracker import Tracker
 from tests.experiments.commands import PROBE, QUICK, QUICK_MVP_R, run, signalling, summary
 from tests.experiments.fates import FATED, FATES
-from tests.experiments.sketches import sketched
 from tests.forked import forked
 
 #: what may differ between a run and the same run in pieces
@@ -85,10 +84,9 @@ def test_a_stopped_plan_is_finished(
     assert "there is nothing to resume" in capsys.readouterr().err
 
 
-def test_an_interval_of_checkpoints_changes_nothing(tmp_path: Path) -> None:
-    _, (seldom,) = run(tmp_path / "a", "digits", *PROBE)
-    _, (often,) = run(tmp_path / "b", "digits", *PROBE, "checkpoint_every=8")
-    same_run(seldom, often)
+def test_an_interval_of_checkpoints_changes_nothing(tmp_path: Path, probe_run: Path) -> None:
+    _, (often,) = run(tmp_path, "digits", *PROBE, "checkpoint_every=8")
+    same_run(probe_run, often)
 
 
 NOTHING = "stopped before the first run began"
@@ -118,17 +116,10 @@ def signalled(function: Callable[..., Any], number: int) -> Callable[..., Any]:
     return called
 
 
-@pytest.fixture(scope="module")
-def whole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with sketched():
-        _, (folder,) = run(tmp_path_factory.mktemp("whole"), "digits", *PROBE)
-    return folder
-
-
 @pytest.mark.parametrize("phase", PHASES)
 def test_ctrl_c_outside_training_prints_the_command_that_continues(
     phase: str,
-    whole_run: Path,
+    probe_run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -154,7 +145,7 @@ def test_ctrl_c_outside_training_prints_the_command_that_continues(
         assert not [file for file in tmp_path.rglob("*") if file.is_file()]
         return
     (folder,) = (tmp_path / "digits" / "linear_probe").iterdir()
-    same_run(whole_run, folder)
+    same_run(probe_run, folder)
     (page,) = tmp_path.rglob("*.html")
     assert len(page.read_text()) > 10_000
 
@@ -192,7 +183,7 @@ def test_a_killed_process_leaves_a_run_that_resumes_to_the_same_numbers(
 
 
 def test_a_disk_without_room_ends_a_run_in_one_sentence(
-    tmp_path: Path, whole_run: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, probe_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
@@ -205,4 +196,4 @@ def test_a_disk_without_room_ends_a_run_in_one_sentence(
     assert said.count("\n") == 1
     (folder,) = (file.parent for file in tmp_path.rglob("config.yaml"))
     assert main(["run", "--resume", str(folder), "--trust-code", "--quiet"]) == 0
-    same_run(whole_run, folder)
+    same_run(probe_run, folder)

@@ -123,8 +123,9 @@ def test_all_calls_are_described(client: Client) -> None:
 def test_bad_input_gets_a_sentence_and_a_status(client: Client) -> None:
     client.learn(png(0), "ape")
     form, body = {"content-type": "multipart/form-data; boundary=x"}, {"event": 1, "label": "b"}
+    formats = (b"no image", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"<svg/>", b"GIF89a" + b"0" * 99, b"")
     cases = [
-        (client.predict(b"no image"), 415, "not an image"),
+        *((client.predict(content), 415, "not an image") for content in formats),
         (client.predict(png(0)[:200]), 422, "is damaged"),
         (client.post("/predict", json={}), 422, "has no image"),
         (client.post("/predict", data={"image": "x"}, files={"a": b""}), 422, "not a file"),
@@ -203,17 +204,6 @@ def test_large_images_are_not_decoded(client: Client, monkeypatch: pytest.Monkey
         head[29:33] = zlib.crc32(bytes(head[12:29])).to_bytes(4, "big")
         refused(client.predict(bytes(head)), 413, "50 megapixels")
     assert not decoded
-
-
-def test_other_formats_are_refused(client: Client) -> None:
-    for content in (b"%!PS-Adobe-3.0 EPSF-3.0\n", b"<svg xmlns='x'/>", b"GIF89a" + b"0" * 99, b""):
-        assert client.predict(content).status_code == 415
-
-
-def test_nothing_is_unpickled_and_no_path_is_read() -> None:
-    texts = [file.read_text() for file in Path(uploads.__file__).parent.glob("*.py")]
-    assert not any("pickle" in text or "torch.load" in text for text in texts)
-    assert not any("urlopen" in text or "import requests" in text for text in texts)
 
 
 def test_files_of_the_page_alone_are_served(client: Client) -> None:

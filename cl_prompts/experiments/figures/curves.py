@@ -47,11 +47,12 @@ def curve_chart(
     base = alt.Chart(alt.NamedData("points")).encode(
         x=alt.X("x:Q", title=xlabel, scale=across),
         color=alt.Color("strategy:N", scale=alt.Scale(domain=list(rows)), legend=legend),
-        tooltip=["strategy:N", "x:Q", "mean:Q", "low:Q", "high:Q", "n:Q"],
+        # Altair needs longer for texts than for channels.
+        tooltip=[*map(alt.Tooltip, ("strategy:N", "x:Q", "mean:Q", "low:Q", "high:Q", "n:Q"))],
     )
     area = base.mark_area(clip=True).encode(
         y=alt.Y("low:Q", title=ylabel, scale=scale),
-        y2="high:Q",
+        y2=alt.Y2("high:Q"),
         opacity=alt.condition(picked, alt.value(0.1), alt.value(0)),
     )
     line = base.mark_line(clip=True, point={"size": 10}).encode(
@@ -59,7 +60,7 @@ def curve_chart(
         strokeDash=alt.StrokeDash("strategy:N", scale=dashed, legend=legend),
         opacity=alt.condition(picked, alt.value(1), alt.value(0.1)),
     )
-    zero = alt.Chart(alt.Data(values=[{"y": 0}])).mark_rule(opacity=0.25).encode(y="y:Q")
+    zero = alt.Chart(alt.Data(values=[{"y": 0}])).mark_rule(opacity=0.25).encode(y=alt.Y("y:Q"))
     rings = [
         {"x": round(x, 2), "mean": point["mean"], "strategy": row}
         for row, costs in (marked or {}).items()
@@ -68,7 +69,7 @@ def curve_chart(
         if (point["strategy"], point["x"]) == (row, round(x, 2))
     ]
     ring = alt.Chart(alt.Data(values=rings)).mark_point(size=120, strokeWidth=2)
-    ring = ring.encode(x="x:Q", y="mean:Q", color="strategy:N")
+    ring = ring.encode(x=alt.X("x:Q"), y=alt.Y("mean:Q"), color=alt.Color("strategy:N"))
     extra = [*[zero] * differences, *[ring] * bool(rings)]
     chart = alt.layer(area, line.add_params(picked), *extra)
     return chart.properties(height=320, datasets={"points": points})

@@ -48,7 +48,7 @@ def theme(*, dark: bool = False, size: int = 11) -> dict[str, Any]:
 
 def spec(chart: Chart, alt_text: str) -> dict[str, Any]:
     """Return the Vega-Lite specification for a page; the page adds the theme."""
-    found = chart.to_dict()
+    found = chart.to_dict(validate=False)  # a test validates, which takes most of the time
     del found["config"]  # Altair's own default
     return {"width": "container", "description": alt_text, **found}
 
@@ -68,7 +68,7 @@ def figure(chart: Chart, form: Format) -> bytes:
     # The height in proportion to the letters.
     size = {"width": _COLUMN, "height": 7 / 11 * chart.height}
     fit = {"type": "fit-x", "contains": "padding"}
-    found = {**chart.to_dict(), **size, "autosize": fit, "config": config}
+    found = {**chart.to_dict(validate=False), **size, "autosize": fit, "config": config}
     if form == "pdf":
         return vl_convert.vegalite_to_pdf(found)
     if form == "png":
@@ -125,7 +125,7 @@ def heat_map(
         {"y": name, "x": shown, "value": [None if np.isnan(v) else round(v, 2) for v in row]}
         for name, row in zip(y[1], values[:, kept].tolist(), strict=True)
     ]
-    tips = ["y:N", "x:N", alt.Tooltip("value:Q", title=measure)]
+    tips = [alt.Tooltip("y:N"), alt.Tooltip("x:N"), alt.Tooltip("value:Q", title=measure)]
     base = (
         alt.Chart(alt.Data(values=lists))
         .transform_flatten(["x", "value"])

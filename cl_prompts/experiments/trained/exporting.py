@@ -131,7 +131,7 @@ def _as_program(model: nn.Module, images: Tensor, facts: str) -> tuple[bytes, An
 
 
 def _as_onnx(model: nn.Module, images: Tensor, facts: str) -> tuple[bytes, Any]:
-    onnx = extra("onnx", _PACKAGES, "--onnx")
+    onnx, _ = (extra(name, _PACKAGES, "--onnx") for name in ("onnx", "onnxruntime"))
     # PyTorch has no ONNX translation of stable sorting, which decides ties between keys.
     register_custom_op_symbolic("aten::sort", _sorted, _OPERATORS)
     with TemporaryDirectory() as folder:

@@ -13,6 +13,7 @@ import pytest
 from cl_prompts.experiments.cli import entry, main
 from cl_prompts.experiments.cli.actions import COMMANDS
 from cl_prompts.experiments.cli.arguments import parsed
+from cl_prompts.experiments.trained import exporting
 from tests.experiments.commands import rows, summary
 from tests.experiments.fake_runs import fake_run
 from tests.experiments.own_photos import photos
@@ -90,7 +91,10 @@ def test_a_wrong_path_is_bad_input_and_a_full_disk_a_fault(
 
 @pytest.mark.slow
 def test_from_a_folder_to_labels(
-    here: Path, capsys: pytest.CaptureFixture[str], refused: Any
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    refused: Any,
 ) -> None:
     photos(here / "My photos", {"cat": 30, "dog": 30, "owl": 20})
     assert main(["init", "My photos"]) == 0
@@ -114,8 +118,9 @@ def test_from_a_folder_to_labels(
     assert main(["predict", str(folder), "My photos/cat", "--unknown", "0.4"]) == 0
     labels = [row["label"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))]
     assert 0 < labels.count("unknown") < len(labels)
+    monkeypatch.setattr(exporting, "_converted", lambda model, form: form.encode())
     assert main(["export", str(folder), "--torch"]) == 0
-    assert (folder / "model.pt2").is_file()
+    assert (folder / "model.pt2").read_text() == "torch"
 
 
 def test_unfinished_runs_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,14 +140,6 @@ def test_validate_shows_the_stream_of_each_seed(capsys: pytest.CaptureFixture[st
     assert "digits is valid: 4 runs (ncm, er)" in told
     assert main(["validate", "digits", "seed=1-3", "stream_seed=4", "strategy=ncm"]) == 0
     assert capsys.readouterr().out.count("Si-Blurry split: 5 tasks") == 1
-
-
-def test_validate_accepts_user_code(capsys: pytest.CaptureFixture[str]) -> None:
-    own = [f"strategy=ncm,{OWN}:Doubled", f"scenario={OWN}:halves", f"dataset={OWN}:stripes"]
-    assert main(["validate", "digits", "seed=1", *own, "swapped=true", "per_class=5"]) == 0
-    told = capsys.readouterr().out
-    assert "halves split: 2 tasks, 4 classes, 20 samples" in told
-    assert "digits is valid: 2 runs (ncm, Doubled)" in told
 
 
 def test_report_and_compare_print_and_write(

@@ -1,7 +1,5 @@
 """Lists of names, and of settings with their descriptions."""
 
-import pytest
-
 from cl_prompts.datasets.registry import DATASETS
 from cl_prompts.experiments.cli.listing import listed, lists, shown_text
 from cl_prompts.experiments.recipes.parameters import parameters
@@ -21,12 +19,12 @@ def test_one_list_is_chosen_by_its_name() -> None:
     assert {*names_in(listed())} >= everything
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_every_setting_of_a_strategy_is_shown_with_default_and_sentence(name: str) -> None:
-    lines = shown_text(["strategy", name]).splitlines()
-    for key in parameters("strategy", name):
-        (place,) = (i for i, line in enumerate(lines) if line.startswith(f"  {key}="))
-        assert lines[place + 1].startswith("      "), f"{name}.{key} has no sentence"
+def test_every_setting_of_a_strategy_is_shown_with_default_and_sentence() -> None:
+    for name in STRATEGIES:
+        lines = shown_text(["strategy", name]).splitlines()
+        for key in parameters("strategy", name):
+            (place,) = (i for i, line in enumerate(lines) if line.startswith(f"  {key}="))
+            assert lines[place + 1].startswith("      "), f"{name}.{key} has no sentence"
 
 
 def test_settings_are_written_as_recipes_write_them() -> None:

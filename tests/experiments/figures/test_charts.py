@@ -58,6 +58,7 @@ def test_a_chart_is_a_picture_of_the_width_of_a_column(name: str) -> None:
     image = Image.open(io.BytesIO(style.figure(chart, "png")))
     assert image.width / 300 == pytest.approx(3.4, abs=0.1)
     assert len(np.unique(np.asarray(image.convert("L")))) > 8
+    chart.to_dict()  # is valid
     spec = style.spec(chart, "words")
     assert (spec["description"], spec["width"]) == ("words", "container")
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import pytest
-
 from cl_prompts.experiments.recipes.parameters import (
     FILLED,
     Parameter,
@@ -37,13 +35,13 @@ def test_sections_leave_out_what_the_runner_fills_in() -> None:
         assert not set(found) & FILLED[section]
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_every_strategy_has_the_shared_and_the_filled_in_parameters(strategy: str) -> None:
-    found = parameters("strategy", strategy)
-    excluded = set(strategy_class(strategy).excluded)
-    assert set(parameters("training")) - excluded <= set(found)
-    assert not set(found) & FILLED["strategy"]
-    assert all(default is not ... for _, default, _ in found.values())
+def test_every_strategy_has_the_shared_and_the_filled_in_parameters() -> None:
+    for strategy in STRATEGIES:
+        found = parameters("strategy", strategy)
+        excluded = set(strategy_class(strategy).excluded)
+        assert set(parameters("training")) - excluded <= set(found), strategy
+        assert not set(found) & FILLED["strategy"], strategy
+        assert all(default is not ... for _, default, _ in found.values()), strategy
 
 
 ACCEPTED = {

@@ -65,12 +65,6 @@ def test_all_strategies_under_a_budget_are_those_of_a_stream() -> None:
     assert everything - limited == {"joint", "joint_probe"}
 
 
-@pytest.mark.parametrize("given", ["0", "-1", ".nan", "much"])
-def test_a_budget_is_a_positive_number(given: str) -> None:
-    with pytest.raises(InputError, match="budget"):
-        plan("digits", ["strategy=mvp", "seed=1", f"budget={given}"])
-
-
 def test_a_budget_and_a_number_of_updates_exclude_each_other() -> None:
     with pytest.raises(InputError, match="budget replaces online_iter: leave one of them out"):
         plan("digits", ["strategy=mvp", "seed=1", "budget=1", "mvp.online_iter=2"])
@@ -93,10 +87,13 @@ def test_a_limit_in_bytes_sets_the_buffer() -> None:
     assert not limited & {"joint", "joint_probe"}
 
 
-@pytest.mark.parametrize("given", ["0", "-1", ".nan", "much", "1TB", "1MB,2MB"])
-def test_a_limit_is_a_number_of_bytes(given: str) -> None:
-    with pytest.raises(InputError, match="memory"):
-        plan("digits", ["strategy=er", "seed=1", f"memory={given}"])
+def test_a_budget_and_a_limit_are_positive_numbers() -> None:
+    wrong = {"budget": ["0", "-1", ".nan", "much"]}
+    wrong["memory"] = [*wrong["budget"], "1TB", "1MB,2MB"]
+    for key, values in wrong.items():
+        for value in values:
+            with pytest.raises(InputError, match=key):
+                plan("digits", ["strategy=er", "seed=1", f"{key}={value}"])
 
 
 def test_a_variant_of_another_users_settings_is_no_path() -> None:

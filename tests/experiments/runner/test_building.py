@@ -118,13 +118,6 @@ def test_a_user_data_set_gets_the_arguments_it_declares(resources: Resources) ->
     assert not data.train.is_plain  # it may draw views of its own, so none is kept
 
 
-def test_a_user_strategy_gets_its_settings(resources: Resources) -> None:
-    run = built(resources, f"strategy={OWN}:Doubled", "Doubled.factor=3.0", "lr=0.1")
-    assert type(run.strategy) is own_parts.Doubled
-    assert run.strategy.factor == 3.0
-    assert run.settings.options["lr"] == 0.1
-
-
 def test_user_data_sets_follow_the_recipe_and_are_rebuilt_as_the_run_built_them(
     resources: Resources,
 ) -> None:

@@ -157,17 +157,11 @@ def test_images_of_a_child_become_squares_as_those_of_its_parent(
                 settings_of_child(copied, dataset, 1, "later", [f"crop={other}"], trust_code=True)
 
 
-@pytest.mark.parametrize("samples", [50, 70])
 def test_a_child_that_is_stopped_resumes_to_the_same(
-    samples: int,
-    parent: Path,
-    child: Path,
-    place: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    parent: Path, child: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        stop = signalling(signal.SIGTERM, samples)
+        stop = signalling(signal.SIGTERM, 70)
         patch.setattr(Tracker, "after_training_iteration", stop)
         code, folder = learn(parent, place / "later", tmp_path)
     assert code == 143

@@ -17,7 +17,7 @@ from rich.console import Console
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.executors import launching, submissions
-from cl_prompts.experiments.executors.launching import Launching, SlurmJobs, executor_of
+from cl_prompts.experiments.executors.launching import Launching, Processes, SlurmJobs, executor_of
 from cl_prompts.experiments.executors.signals import Interrupted
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.plans import PlannedRun
@@ -212,11 +212,18 @@ def made(out: Path) -> list[Path]:
 
 
 @pytest.mark.slow
+def test_a_new_process_works() -> None:
+    pool = Processes(1, threads=1)
+    assert pool.submit(os.getpid).result() not in (None, os.getpid())
+    pool.close()
+
+
+@pytest.mark.slow
 def test_a_killed_process_changes_no_number(
     tmp_path: Path, fates: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One of two processes is killed in the middle of a run, and the runs of both continue."""
-    # Forks have imported everything; test_shards_come_to_the_same_model starts a new process.
+    # Forks have imported everything.
     fork = multiprocessing.get_context("fork")
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: fork)
     settings = ["digits", f"strategy={FATED}", "seed=1-2", *QUICK, "checkpoint_every=32"]

@@ -44,9 +44,17 @@ def program(trained: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_file_scores_as_the_model_and_needs_torch_alone(trained: Model, program: Path) -> None:
     images = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    found = {exporting.ABOUT: ""}
     with torch.no_grad():
-        want = trained.network(images)
-        assert torch.allclose(torch.export.load(program).module()(images), want, atol=1e-5)
+        loaded = torch.export.load(program, extra_files=found).module()
+        assert torch.allclose(loaded(images), trained.network(images), atol=1e-5)
+    assert json.loads(found[exporting.ABOUT]) == {
+        "labels": list(trained.classes),
+        "image_size": 16,
+        "pixels": "0 to 1",
+        "several_labels": False,
+        "threshold": None,
+    }
 
     def work() -> int:
         for name in list(sys.modules):
@@ -57,6 +65,20 @@ def test_the_file_scores_as_the_model_and_needs_torch_alone(trained: Model, prog
 
     done = forked(work)
     assert done.code == 0, done.err
+
+
+#: with prompts in different blocks, or features of several
+ON_TWO_BLOCKS = ("mvp", "dual_prompt", "flyprompt", "layup")
+
+
+def learned(kind: str, family: str = "") -> Any:
+    """A method that learned some images, on a ViT of as few blocks as it needs."""
+    depth = 1 + (kind in ON_TWO_BLOCKS)
+    own = TABLE[kind].two_blocks.items()
+    blocks = {key: value if depth == 2 else (0,) for key, value in own if key.endswith("blocks")}
+    vit = family_vit(family, depth=depth) if family else lively_vit(depth=depth)
+    strategy = begin(kind, "class_incremental", backbone=vit, **blocks)
+    return fit(strategy, experiences("class_incremental", train=24))
 
 
 def toy(trained: Model, strategy: Any, kind: str) -> Model:
@@ -80,9 +102,9 @@ def test_what_has_no_such_file_is_refused(trained: Model, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("form", "kind", "family"),
     [
-        ("torch", "mvp", "dinov3"),
+        ("torch", "l2p", "dinov3"),
         ("onnx", "mvp", "dinov3"),
-        ("onnx", "mvp", "siglip"),
+        ("onnx", "l2p", "siglip"),
         ("onnx", "ncm", "reg4_gap"),
     ],
 )
@@ -91,16 +113,7 @@ def test_scores_of_a_file_are_those_of_predict(
 ) -> None:
     if form == "onnx":
         pytest.importorskip("onnxruntime")
-    stream = experiences("class_incremental", train=24)
-    strategy = fit(
-        begin(
-            kind,
-            "class_incremental",
-            backbone=family_vit(family, depth=2),
-            **TABLE[kind].two_blocks,
-        ),
-        stream,
-    )
+    strategy = learned(kind, family)
     exporting.export(toy(trained, strategy, kind), tmp_path / "model", form)
     if form == "torch":
         program = torch.export.load(tmp_path / "model").module()
@@ -143,8 +156,8 @@ SAME_MODEL = dict.fromkeys(
 
 
 #: made of parts that others have, too, of which each is exported once
-SAME_PARTS = ("s_prompt", "one_prompt", "misa", "hide_prompt")
-SAME_PARTS += ("balanced_ridge", "recommended", "gacl", "air", "aper")
+SAME_PARTS = ("cps_prompt", "s_prompt", "one_prompt", "misa", "hide_prompt", "fine_tuning")
+SAME_PARTS += ("linear_probe", "balanced_ridge", "recommended", "gacl", "air", "l3a", "aper")
 #: tried as programs too, which takes seconds each
 AS_PROGRAMS = ("multi_lane", "multi_label_ridge")
 
@@ -162,12 +175,7 @@ def test_the_matrix_lists_what_cannot_be_exported(
 ) -> None:
     if kind == "rda":  # random weights decide whether its logits differ by more than 0.0001
         monkeypatch.setattr(exporting, "_CLOSE", 1e-6)
-    # Heads and prototypes are exported as well on a ViT of one block, but for features of several.
-    on_one = TABLE[kind].learns in ("weights", "prototypes") and kind != "layup"
-    small = {"backbone": lively_vit(depth=1)} if on_one else {}
-    stream = experiences("class_incremental", train=24)
-    strategy = fit(begin(kind, "class_incremental", **small), stream)
-    model = toy(trained, strategy, kind)
+    model = toy(trained, learned(kind), kind)
     for form, no in zip(FORMS, refused().get(kind, (False, False)), strict=True):
         if form == "torch" and kind not in AS_PROGRAMS:
             continue
@@ -215,15 +223,3 @@ def test_the_script_for_several_labels_compares_with_the_threshold(
     several = toy(trained, make("er", MULTI_LABEL_SCENARIOS[0]), "er")
     assert exporting.about(several)["threshold"] == 0.0
     assert "if z > 0.0]" in exporting.script(several, tmp_path / "model.pt2", "torch")
-
-
-def test_a_file_says_how_it_is_used(trained: Model, program: Path) -> None:
-    found = {exporting.ABOUT: ""}
-    torch.export.load(program, extra_files=found)
-    assert json.loads(found[exporting.ABOUT]) == {
-        "labels": list(trained.classes),
-        "image_size": 16,
-        "pixels": "0 to 1",
-        "several_labels": False,
-        "threshold": None,
-    }

@@ -2,6 +2,9 @@
 
 import csv
 import io
+import multiprocessing
+import shutil
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +17,31 @@ from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.trained import training
 from cl_prompts.experiments.trained.training import trained, untrained
 from tests.experiments.own_photos import photo, photos
+from tests.experiments.sketches import sketched
 from tests.experiments.trained.models import same
 
 CLASSES = {"cat": 22, "dog": 21, "owl": 21}
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 64 grey images and a model of them, ``models/zoo``."""
+    folder = tmp_path_factory.mktemp("home")
+    photos(folder / "zoo", CLASSES)
+    with chdir(folder), sketched():
+        assert main(["train", "zoo", "--quiet"]) == 0
+    return folder
+
+
 @pytest.fixture
-def here(here: Path) -> Path:
-    """The current folder, with 64 grey images."""
-    photos(here / "zoo", CLASSES)
-    return here
+def here(here: Path, home: Path) -> Path:
+    """The current folder, with the images and the model."""
+    return shutil.copytree(home, here, dirs_exist_ok=True)
 
 
 @pytest.fixture
 def zoo(here: Path) -> Model:
-    """A model of these images, in ``models/zoo``."""
-    assert main(["train", "zoo", "--quiet"]) == 0
+    """The model."""
     return Model.load("models/zoo")
 
 
@@ -61,7 +73,9 @@ def test_a_test_part_gives_the_accuracy(here: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.slow
 def test_shards_come_to_the_same_model(zoo: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "cores", lambda: 1)  # a single worker, which imports everything
+    fork = multiprocessing.get_context("fork")  # has imported everything
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: fork)
+    monkeypatch.setattr(training, "cores", lambda: 1)
     command = "train zoo --name shards --shards 2 --executor local --quiet"
     assert main(command.split()) == 0
     shards = Model.load("models/shards")
