@@ -125,13 +125,19 @@ def test_files_and_user_code_are_known_by_content(
         "class Mine(LinearProbe):\n    files: list[str] = ()\n"
     )
     named = tmp_path / "named.txt"
-    named.write_text("1")
-    (run,) = plan("digits", ["strategy=own_inputs:Mine", f"Mine.files=absent,{named}", "seed=1"])
+    inside = tmp_path / "warm" / "prompts.pt"  # in a folder, as prompts of MISA are
+    inside.parent.mkdir()
+    for file in (named, inside):
+        file.write_text("1")
+    files = f"Mine.files=absent,{named},{inside.parent}"
+    (run,) = plan("digits", ["strategy=own_inputs:Mine", files, "seed=1"])
     before = settings_identity(run)
-    assert before["files"].keys() == {"options.files.1"}
-    named.write_text("2")
+    assert before["files"].keys() == {"options.files.1", "options.files.2"}
+    for file in (named, inside):
+        file.write_text("2")
     code.write_text(code.read_text() + "    lr: float = 0.1\n")
     assert list(changes(before, settings_identity(run))) == [
         "the file of its setting options.files.1 changed or is missing",
+        "the file of its setting options.files.2 changed or is missing",
         "the code of own_inputs:Mine changed",
     ]
