@@ -19,7 +19,7 @@ SHARED_OUT = -n 2 --dist loadgroup
 
 BROWSER := $(shell command -v chromium || command -v google-chrome)
 
-test: $(DEV) $(if $(BROWSER),$(PLAYWRIGHT))  ## all tests, 3 to 5 minutes on 2 cores
+test: $(DEV) $(if $(BROWSER),$(PLAYWRIGHT))  ## all tests, 3 to 4 minutes on 2 cores
 	@$(if $(BROWSER),:,echo "Chromium is missing: the page of cl-prompts serve is not tested")
 	$(BIN)/python -m pytest $(SHARED_OUT)
 

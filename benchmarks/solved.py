@@ -87,7 +87,7 @@ def measure(
     found: Results = {method: ({}, {}) for method in methods}
     for seed in seeds:
         for method in methods:
-            given = [*METHODS[method], "training_scores=false", f"seed={seed}"]
+            given = [*METHODS[method], f"seed={seed}"]
             (settings,) = plan(recipe, [*texts, *given])
             strategy_class(settings.strategy).plain_images = True  # the same view for all
             run = build_run(settings, resources)
