@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -29,6 +31,10 @@ METHODS["ease"] = {"boundaries": True}
 METHODS["coda_prompt"] = {"n_components": 100}
 METHODS["ranpac"] = {"projection": 2000}
 METHODS["rda"] = {"features": "blocks:half"}  # those of recommended
+for _name in ("mvp", "l2p", "coda_prompt", "single_prompt"):
+    METHODS[f"{_name}@half"] = METHODS[_name] | {"tokens": 0.5}
+for _name in ("mvp", "l2p", "coda_prompt"):
+    METHODS[f"{_name}@early"] = METHODS[f"{_name}@half"] | {"query_block": 3}
 REPLAY = ("er", "er_ace", "derpp", "ewcpp", "rainbow", "clib")
 LANES = (1, 5, 10, 20)
 
@@ -100,6 +106,31 @@ def count_of(work: Work) -> float:
     return flops.get_total_flops() / 2
 
 
+def saved_of(work: Work, backbone: FrozenViT) -> float:
+    """MiB that autograd holds at most for backward passes, besides the ViT's weights."""
+    weights = {p.untyped_storage().data_ptr() for p in backbone.parameters()}
+    live: Counter[tuple[int, int]] = Counter()
+    most = 0
+
+    class Saved:
+        def __init__(self, tensor: Tensor) -> None:
+            nonlocal most
+            self.tensor, storage = tensor, tensor.untyped_storage()
+            self.key = (storage.data_ptr(), storage.nbytes())
+            if self.key[0] not in weights:
+                live[self.key] += 1
+            most = max(most, sum(size for _, size in live))
+
+        def __del__(self) -> None:
+            live[self.key] -= 1
+            if live[self.key] <= 0:
+                del live[self.key]
+
+    with saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+        work()
+    return most / 2**20
+
+
 class _NoModules:
     """In place of torch's attribution to modules, which fails where prompts enter without
     gradient."""
@@ -119,7 +150,7 @@ def strategy_on(name: str, backbone: FrozenViT, batch: int) -> tuple[Any, Any]:
     stream = batch // 2 if name in REPLAY else batch
     if name in REPLAY:
         options |= {"buffer_size": 4 * batch, "buffer_batch_size": batch - stream}
-    cls = strategy_class(name)
+    cls = strategy_class(name.partition("@")[0])
     if "multi_label" in cls.settings():
         options["multi_label"] = False
     strategy = cls(

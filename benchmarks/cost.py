@@ -7,6 +7,8 @@
 Unit and contender alternate strictly, unit first and last, so that a busy machine slows both; a
 ratio is one contender's time to the mean of the units before and after it, and the table has the
 median over rounds and the range. Time is CPU time; on a GPU, wall time until its queue is empty.
+"MiB" is what a training step saves for its backward pass. "@half" means ``tokens=0.5``, and
+"@early" ``query_block=3`` too.
 "counted" is the cost in multiply-accumulates, "of it" the measured over the counted one. Weights
 are random, since cost does not depend on them. The unit is in fp32 whatever the precision of the
 contenders; with tf32 both round the factors of their products. The last line is the unit in images
@@ -48,7 +50,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from contenders import METHODS, Contender, contenders, counted, unit
+from contenders import METHODS, Contender, contenders, counted, saved_of, unit
 
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.backbones.weights import create_backbone
@@ -70,6 +72,10 @@ class Bench(Protocol):
 
     def count(self, label: str) -> float:
         """Counted cost of a step, in F."""
+        ...
+
+    def save(self, label: str) -> float:
+        """MiB that a step saves for its backward pass."""
         ...
 
 
@@ -129,6 +135,10 @@ class Here:
         """See :class:`Bench`."""
         return counted(self.work[label], self.backbone, self.batch)
 
+    def save(self, label: str) -> float:
+        """See :class:`Bench`."""
+        return saved_of(self.work[label].run, self.backbone)
+
 
 class There:
     """The package in another folder, in a process that answers requests.
@@ -167,6 +177,10 @@ class There:
     def count(self, label: str) -> float:
         """See :class:`Bench`."""
         return float(self._ask("count", label))
+
+    def save(self, label: str) -> float:
+        """See :class:`Bench`."""
+        return float(self._ask("save", label))
 
     def close(self) -> None:
         """End the process."""
@@ -217,6 +231,7 @@ def rows(
             row = {"label": label, "counted": macs, **summary([first for first, *_ in found])}
             # Of next to nothing every ratio is large.
             row["of counted"] = row["median"] / macs if macs > 0.01 else None
+            row["MiB"] = bench.save(label) if label.endswith("step") else 0.0
             if asked:
                 row["against"] = summary([theirs for _, theirs in found])
                 row["ratio"] = summary([mine / theirs for mine, theirs in found])
@@ -228,6 +243,7 @@ def line(row: dict[str, Any]) -> str:
     of = row["of counted"]
     text = f"{row['label']:42} {_range(row)} {row['counted']:8.2f} "
     text += 6 * " " if of is None else f"{of:6.2f}"
+    text += f" {row['MiB']:6.0f}"
     return f"{text} {_range(row['against'])} {_range(row['ratio'])}" if "ratio" in row else text
 
 
@@ -321,7 +337,7 @@ def measured(args: argparse.Namespace, backbone: str) -> dict[str, Any]:
         **machine(args),
     }
     print(", ".join(f"{name} {value}" for name, value in header.items()))
-    print(f"{'':42} {'F':>6} {'range':>14} {'counted':>8} of it")
+    print(f"{'':42} {'F':>6} {'range':>14} {'counted':>8} of it    MiB")
     found = []
     with opponents(args.against, backbone) as others:
         for row in rows(here, others, args.only, args.rounds):

@@ -15,6 +15,7 @@ import hashlib
 import io
 import resource
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -244,6 +245,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=0)
     given = parser.parse_args()
     torch.set_num_threads(1)
+    sys.setswitchinterval(0.0005)  # as cl-prompts serve
     model = blank(given.backbone)
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(model, Path(folder) / "short", given.images)

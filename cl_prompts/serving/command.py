@@ -1,6 +1,7 @@
 """What ``cl-prompts serve`` does."""
 
 import socket
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,6 +49,8 @@ def serve(
     except (OSError, OverflowError) as error:
         reason = str(error).partition(" (")[0].rstrip(".")
         raise InputError(f"{host}:{port} cannot be used: {reason}. Give another --port") from error
+    # The forward pass asks for the lock of the interpreter after each operation.
+    sys.setswitchinterval(0.0005)
     with listening:
         if label_studio is None:
             service = Service(learner, token)
