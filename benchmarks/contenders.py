@@ -98,7 +98,7 @@ def counted(work: Contender, backbone: FrozenViT, batch: int) -> float:
 
 
 def count_of(work: Work) -> float:
-    """Multiply-accumulates of some work, by torch's own counter."""
+    """Multiply-accumulates of some work, by torch's own counter; tests hold budgets against it."""
     flops = FlopCounterMode(display=False)
     flops.mod_tracker = _NoModules()
     with sdpa_kernel(SDPBackend.MATH), flops:

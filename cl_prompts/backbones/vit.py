@@ -101,11 +101,6 @@ class FrozenViT(nn.Module):
         """Stay in evaluation mode, without dropout or running statistics."""
         return super().train(False) if self.training else self
 
-    def _apply(self, fn: Any, recurse: bool = True) -> FrozenViT:
-        # Avalanche moves models again and again: modules that are there need no visit.
-        stays = all(fn(part) is part for part in (self.mean, next(self.vit.parameters())))
-        return self if stays else super()._apply(fn, recurse)
-
     def thawed(self) -> FrozenViT:
         """Return an independent, trainable fp32 copy for fine-tuning."""
         # Cached copies share weights with this one, so the new copy starts without them.

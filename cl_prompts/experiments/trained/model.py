@@ -214,8 +214,8 @@ class Model:
                     some = first_of([files[i] for i in learned], 3)
                     hint = "give others" if every else "leave them out with --skip-learned"
                     raise InputError(f"{what} ({some}): {hint}")
-                targets = targets[np.setdiff1d(np.arange(len(files)), learned)]
-                files = [file for i, file in enumerate(files) if i not in learned]
+                kept = np.setdiff1d(np.arange(len(files)), learned)
+                targets, files = targets[kept], [files[i] for i in kept]
         scores = self.predict(files).scores
         found = assessment(scores, targets, self.classes, multi_label=several)
         return found._replace(unknown=other)
