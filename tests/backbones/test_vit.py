@@ -1,5 +1,6 @@
 """The frozen ViT: equal to timm's forward, frozen, with the right cost; devices."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from timm.models.vision_transformer import Block, ParallelThingsBlock, VisionTra
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from cl_prompts.backbones.devices import check_precision, pick_device
+from cl_prompts.backbones import devices
+from cl_prompts.backbones.devices import check_precision, computes_bf16, pick_device
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
@@ -147,3 +149,16 @@ def test_bf16_is_refused_on_gpus_without_it(monkeypatch: pytest.MonkeyPatch) -> 
     says = "bf16 is not supported by device cuda: use precision=fp32"
     with pytest.raises(InputError, match=says):
         check_precision("bf16", torch.device("cuda"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "seconds", "faster"),
+    [("avx512_bf16", 0.7, True), ("amx_bf16", 0.9, False), ("avx512f", 0.1, False)],
+)
+def test_a_cpu_with_bf16_instructions_may_be_slower_in_bf16(
+    flags: str, seconds: float, faster: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda _: flags)
+    times = {torch.bfloat16: seconds, torch.float32: 1.0}
+    monkeypatch.setattr(devices, "_seconds_of_product", times.__getitem__)
+    assert computes_bf16.__wrapped__(torch.device("cpu")) is faster
