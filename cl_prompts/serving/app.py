@@ -6,9 +6,10 @@ import secrets
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -22,7 +23,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from torch import Tensor
 
 from cl_prompts.serving.guard import HANDLERS, Guard
 from cl_prompts.serving.journal import Stored
@@ -109,39 +109,32 @@ class Service:
         self.learner = learner
         network: Any = learner.base.network
         encode = network.features if learner.refusal is None else network
-
-        def features(images: Tensor) -> Tensor:
-            return encode(images.to(network.seen.device)).float().cpu()
-
-        self.passes = Passes(features)
+        self.passes = Passes(lambda images: encode(images.to(network.seen.device)).float().cpu())
         # Some threads are left when so many requests wait for passes.
         self._threads = ThreadPoolExecutor(WAITING + 16)
         self._times = {call.name: deque[float](maxlen=_RECENT) for call in self.calls}
         routes: list[Any] = [
-            Route(call.path, self._endpoint(call), methods=[call.method]) for call in self.calls
+            Route(call.path, partial(self._respond, call), methods=[call.method])
+            for call in self.calls
         ]
         page = StaticFiles(directory=Path(__file__).parent / "page", html=True)
         app = Starlette(routes=[*routes, Mount("/", page)], exception_handlers=HANDLERS)
         self.app = Guard(app, token)
 
-    def _endpoint(self, call: Call) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return a function that reads a request and answers it in a worker thread."""
-
-        async def answer(request: Request) -> Response:
-            began = time.monotonic()
-            with self.passes.place() if call.form else nullcontext():
-                given: Any = request.path_params
-                is_json = request.headers.get("content-type", "").startswith("application/json")
-                if call.body is not None and (is_json or not call.form):
-                    given = call.body.model_validate_json(await request.body())
-                elif call.form:
-                    given = await request.form(max_files=_MOST_IMAGES, max_fields=8)
-                work = getattr(self, call.name), given
-                made = await asyncio.get_running_loop().run_in_executor(self._threads, *work)
-            self._times[call.name].append(1000 * (time.monotonic() - began))
-            return made if isinstance(made, Response) else JSONResponse(made)
-
-        return answer
+    async def _respond(self, call: Call, request: Request) -> Response:
+        """Read a request and answer it in a worker thread."""
+        began = time.monotonic()
+        with self.passes.place() if call.form else nullcontext():
+            given: Any = request.path_params
+            is_json = request.headers.get("content-type", "").startswith("application/json")
+            if call.body is not None and (is_json or not call.form):
+                given = call.body.model_validate_json(await request.body())
+            elif call.form:
+                given = await request.form(max_files=_MOST_IMAGES, max_fields=8)
+            work = getattr(self, call.name), given
+            made = await asyncio.get_running_loop().run_in_executor(self._threads, *work)
+        self._times[call.name].append(1000 * (time.monotonic() - began))
+        return made if isinstance(made, Response) else JSONResponse(made)
 
     # ------------------------------------------------------------------------------------ calls
 

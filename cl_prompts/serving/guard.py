@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -73,7 +74,7 @@ class Guard:
         await self.app(scope, counted, answer)
 
     def _check(self, scope: Any) -> None:
-        found = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
+        found = Headers(scope=scope)
         host = found.get("host", "")
         if self.token is None and re.sub(r":\d+$", "", host) not in _LOOPBACK:
             raise Refused(403, "this server answers to localhost alone: start it with --token")

@@ -122,9 +122,7 @@ class Journal:
         try:
             self._database.executescript(_SCHEMA)
         except sqlite3.Error as error:
-            raise InputError(f"{file} cannot be written: {error}. Give another --data-dir") from (
-                error
-            )
+            raise InputError(f"{file} cannot be written ({error}): give --data-dir") from error
 
     def close(self) -> None:
         """Close the file."""
