@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -218,6 +219,22 @@ def test_a_full_disk_loses_nothing(begin: Begin, monkeypatch: pytest.MonkeyPatch
 def test_a_label_reads_no_other_events(session: Session) -> None:
     query = "EXPLAIN QUERY PLAN SELECT * FROM learned WHERE sha256 = ''"
     assert "USING INDEX of_image" in session.learner.journal._rows(query)[0][3]
+
+
+def test_changes_that_wait_share_a_solve(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, solved, go, calls = session.learner, session.learner.live.solved, Event(), []
+
+    def slow(**how: bool) -> object:
+        calls.append(how)
+        go.wait()
+        return solved(**how)
+
+    monkeypatch.setattr(learner.live, "solved", slow)
+    answers = [learner.learn(session.image(number), "ape") for number in range(12)]
+    learner._writer.submit(dict).result()  # all are applied
+    go.set()
+    assert [answer.result()["version"] for answer in answers] == [12] * 12
+    assert calls == [{"quick": True}]
 
 
 def test_a_client_that_leaves_stops_nothing(session: Session) -> None:
