@@ -131,8 +131,8 @@ class Service:
                 given = call.body.model_validate_json(await request.body())
             elif call.form:
                 given = await request.form(max_files=_MOST_IMAGES, max_fields=8)
-            work = getattr(self, call.name), given
-            made = await asyncio.get_running_loop().run_in_executor(self._threads, *work)
+            loop = asyncio.get_running_loop()
+            made = await loop.run_in_executor(self._threads, getattr(self, call.name), given)
         self._times[call.name].append(1000 * (time.monotonic() - began))
         return made if isinstance(made, Response) else JSONResponse(made)
 
