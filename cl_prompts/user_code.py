@@ -52,7 +52,7 @@ def extra(module: str, packages: str, user: str) -> Any:
     Args:
         module: to import.
         packages: what pip has to install for it, such as "onnx onnxruntime".
-        user: that needs it, for the sentence ("--launcher ray").
+        user: that needs it, for the sentence ("--executor ray").
 
     Raises:
         InputError: it is not installed.

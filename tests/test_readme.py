@@ -71,7 +71,7 @@ def check_commands(page: Path) -> None:
         r"^(?:\$ )?cl-prompts sweep (.+?)(?:\s{2,}#.*)?$", text, re.MULTILINE
     ):
         _, args = parsed(COMMANDS, ["sweep", *command.split()])
-        Launching(args["launcher"], args["jobs"], args["cpus"], args["gpus"])
+        Launching(args["executor"], args["jobs"], args["cpus"], args["gpus"])
         texts = args["settings"]
         if args["sampler"] is not None:
             space = SearchSpace.of(texts)

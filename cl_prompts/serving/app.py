@@ -1,33 +1,33 @@
 """HTTP calls of a serving model."""
 
 import asyncio
+import re
 import secrets
+import shutil
 import time
 from collections import deque
-from io import BytesIO
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ClassVar, NamedTuple
-from zipfile import ZipFile
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from torch import Tensor
 
-from cl_prompts.errors import InputError, RunError
-from cl_prompts.serving.guard import Guard, refusal
+from cl_prompts.serving.guard import HANDLERS, Guard
 from cl_prompts.serving.journal import Stored
 from cl_prompts.serving.learner import Learner
-from cl_prompts.serving.passes import Passes
+from cl_prompts.serving.passes import WAITING, Passes
 from cl_prompts.serving.snapshot import Refused
 from cl_prompts.serving.uploads import prepared
 from cl_prompts.versions import __version__
@@ -69,7 +69,7 @@ class Relabel(Undo):
 
 
 class Call(NamedTuple):
-    """A call: its method and path, what it does, and the schema of its JSON body."""
+    """A call: its method and path, what it does, the schema of its JSON body, fields of a form."""
 
     method: str
     path: str
@@ -109,112 +109,93 @@ class Service:
         self.learner = learner
         network: Any = learner.base.network
         encode = network.features if learner.refusal is None else network
-
-        def features(images: Tensor) -> Tensor:
-            return encode(images.to(network.seen.device)).float().cpu()
-
-        self.passes = Passes(features)
-        self._times: dict[str, deque[float]] = {
-            name: deque(maxlen=_RECENT) for name in ("predict", "learn")
-        }
+        self.passes = Passes(lambda images: encode(images.to(network.seen.device)).float().cpu())
+        # Some threads are left when so many requests wait for passes.
+        self._threads = ThreadPoolExecutor(WAITING + 16)
+        self._times = {call.name: deque[float](maxlen=_RECENT) for call in self.calls}
         routes: list[Any] = [
-            Route(call.path, getattr(self, call.name), methods=[call.method]) for call in self.calls
+            Route(call.path, partial(self._respond, call), methods=[call.method])
+            for call in self.calls
         ]
         page = StaticFiles(directory=Path(__file__).parent / "page", html=True)
-        handlers: dict[Any, Any] = {
-            InputError: lambda _, error: refusal(error),
-            RunError: lambda _, error: refusal(error),
-            ValidationError: lambda _, error: refusal(_of_fields(error)),
-            HTTPException: lambda _, error: refusal(
-                Refused(error.status_code, f"{error.detail}: GET /openapi.json lists the calls")
-            ),
-            Exception: lambda _, error: refusal(Refused(500, "the server has an internal fault")),
-        }
-        app = Starlette(routes=[*routes, Mount("/", page)], exception_handlers=handlers)
+        app = Starlette(routes=[*routes, Mount("/", page)], exception_handlers=HANDLERS)
         self.app = Guard(app, token)
+
+    async def _respond(self, call: Call, request: Request) -> Response:
+        """Read a request and answer it in a worker thread."""
+        began = time.monotonic()
+        with self.passes.place() if call.form else nullcontext():
+            given: Any = request.path_params
+            is_json = request.headers.get("content-type", "").startswith("application/json")
+            if call.body is not None and (is_json or not call.form):
+                given = call.body.model_validate_json(await request.body())
+            elif call.form:
+                given = await request.form(max_files=_MOST_IMAGES, max_fields=8)
+            loop = asyncio.get_running_loop()
+            made = await loop.run_in_executor(self._threads, getattr(self, call.name), given)
+        self._times[call.name].append(1000 * (time.monotonic() - began))
+        return made if isinstance(made, Response) else JSONResponse(made)
 
     # ------------------------------------------------------------------------------------ calls
 
-    async def predict(self, request: Request) -> Response:
+    def predict(self, form: FormData) -> Any:
         """Label images."""
-        began = time.monotonic()
-        with self.passes.place():
-            form = await request.form(max_files=_MOST_IMAGES, max_fields=8)
-            images = form.getlist("image")
-            if not images:
-                raise Refused(422, "the form has no image: send a field image for each")
-            encoded = await asyncio.gather(*map(self._encoded, images))
-        made = [self.learner.predicted(image, secrets.token_hex(8)) for image in encoded]
-        self._times["predict"].append(1000 * (time.monotonic() - began))
-        return JSONResponse({"predictions": made})
+        if not form.getlist("image"):
+            raise Refused(422, "the form has no image: send a field image for each")
+        encoded = self.encoded(list(map(_content, form.getlist("image"))))
+        return {"predictions": [self.learner.predicted(i, secrets.token_hex(8)) for i in encoded]}
 
-    async def learn(self, request: Request) -> Response:
+    def learn(self, given: Learn | FormData) -> Any:
         """Learn an image."""
-        if self.learner.refusal is not None:
-            raise Refused(409, self.learner.refusal)
-        with self.passes.place():
-            given: Any
-            image: Any
-            if request.headers.get("content-type", "").startswith("application/json"):
-                given = Learn.model_validate_json(await request.body())
-                image = given.id
-            else:
-                form = dict(await request.form(max_files=1, max_fields=8))
-                file = form.pop("image", None)
-                given = Labelled.model_validate(form)
-                image = await self._encoded(file)
-            answer = await asyncio.wrap_future(self.learner.learn(image, given.label, given.key))
-        self._times["learn"].append(answer["milliseconds"])
-        return JSONResponse(answer)
+        if isinstance(given, Learn):
+            return self.learner.learn(given.id, given.label, given.key).result()
+        fields = dict(given)
+        content = _content(fields.pop("image", None))
+        about = Labelled.model_validate(fields)
+        (image,) = self.encoded([content])
+        return self.learner.learn(image, about.label, about.key).result()
 
-    async def undo(self, request: Request) -> Response:
+    def undo(self, given: Undo) -> Any:
         """Undo a learned image."""
-        given = Undo.model_validate_json(await request.body())
-        return JSONResponse(await asyncio.wrap_future(self.learner.undo(given.event)))
+        return self.learner.undo(given.event).result()
 
-    async def relabel(self, request: Request) -> Response:
+    def relabel(self, given: Relabel) -> Any:
         """Change the label of a learned image."""
-        given = Relabel.model_validate_json(await request.body())
-        future = self.learner.relabel(given.event, given.label)
-        return JSONResponse(await asyncio.wrap_future(future))
+        return self.learner.undo(given.event, given.label).result()
 
-    async def delete(self, request: Request) -> Response:
+    def delete(self, given: dict[str, str]) -> Any:
         """Forget a class."""
-        future = self.learner.delete(request.path_params["name"])
-        return JSONResponse(await asyncio.wrap_future(future))
+        return self.learner.delete(given["name"]).result()
 
-    async def queue(self, request: Request) -> Response:
+    def queue(self, given: object) -> Any:
         """Return predicted images without a label."""
-        return JSONResponse(await asyncio.wrap_future(self.learner.queue()))
+        return self.learner.queue().result()
 
-    def events(self, request: Request) -> Response:
+    def events(self, given: object) -> Any:
         """Return events, the newest first."""
         journal = self.learner.journal
         found = journal.events("seq > ?", journal.last - _RECENT)
-        return JSONResponse({"events": [event._asdict() for event in reversed(found)]})
+        return {"events": [event._asdict() for event in reversed(found)]}
 
-    def image(self, request: Request) -> Response:
+    def image(self, given: dict[str, str]) -> Response:
         """Return a stored image."""
-        content = self.learner.journal.image(request.path_params["sha256"])
+        content = self.learner.journal.image(given["sha256"])
         if content is None:
             raise Refused(404, "this image is not stored")
         return Response(content, media_type="application/octet-stream")
 
-    def stats(self, request: Request) -> Response:
+    def stats(self, given: object) -> Any:
         """Return classes, accuracy and latency."""
-        now = self.learner.snapshot
-        times = {name: round(median(all_), 1) for name, all_ in self._times.items() if all_}
-        return JSONResponse(
-            {
-                "model": self.learner.base.card.method,
-                "version": now.version,
-                "classes": list(now.classes),
-                "learns": self.learner.refusal is None,
-                "threshold": now.threshold,
-                "milliseconds": times,
-                "accuracy": self._accuracy(),
-            }
-        )
+        now, times = self.learner.snapshot, self._times.items()
+        return {
+            "model": self.learner.base.card.method,
+            "version": now.version,
+            "classes": now.classes,
+            "learns": self.learner.refusal is None,
+            "threshold": now.threshold,
+            "milliseconds": {name: round(median(all_), 1) for name, all_ in times if all_},
+            "accuracy": self._accuracy(),
+        }
 
     def _accuracy(self) -> dict[str, Any]:
         """Prequential accuracy of the images that are not undone."""
@@ -237,65 +218,61 @@ class Service:
             "curve": [[n, _mean(hits[max(0, n - _WINDOW) : n])] for n in ends],
         }
 
-    def download(self, request: Request) -> Response:
+    def download(self, given: object) -> Response:
         """Return the model as a zipped folder."""
         with TemporaryDirectory() as place:
-            folder, packed = Path(place), BytesIO()
-            self.learner.model().write(folder)
-            with ZipFile(packed, "w") as archive:  # sums hardly shrink
-                for file in folder.iterdir():
-                    archive.write(file, f"model/{file.name}")
-            return Response(packed.getvalue(), media_type="application/zip")
+            self.learner.model().write(Path(place, "model"))
+            packed = shutil.make_archive(f"{place}/packed", "zip", place, "model")
+            return Response(Path(packed).read_bytes(), media_type="application/zip")
 
-    def health(self, request: Request) -> Response:
+    def health(self, given: object) -> Any:
         """Say that the server lives."""
-        return JSONResponse({"status": "UP"})
+        return {"status": "UP"}
 
-    def openapi(self, request: Request) -> Response:
+    def openapi(self, given: object) -> Any:
         """Describe the calls."""
-        return JSONResponse(description(self.calls))
+        return description(self.calls)
 
     # ---------------------------------------------------------------------------------- helpers
 
-    async def _encoded(self, file: Any) -> Stored:
-        if not isinstance(file, UploadFile):
-            raise Refused(422, "the field image is not a file")
-        return await run_in_threadpool(self.encoded, await file.read())
+    def encoded(self, contents: Sequence[bytes]) -> list[Stored]:
+        """Return encoded images with their features; the caller waits for forward passes."""
+        waiting = []
+        for content in contents:
+            sha256, image = prepared(content, self.learner.base.card)
+            waiting.append((sha256, self.passes.submit(image), content))
+        return [Stored(sha256, row.result(), content) for sha256, row, content in waiting]
 
-    def encoded(self, content: bytes) -> Stored:
-        """Return an encoded image with its features; the caller waits for its forward pass."""
-        sha256, image = prepared(content, self.learner.base.card)
-        return Stored(sha256, self.passes.submit(image).result(), content)
+
+def _content(file: Any) -> bytes:
+    if not isinstance(file, UploadFile):
+        raise Refused(422, "the field image is not a file")
+    return file.file.read()
 
 
 def description(calls: tuple[Call, ...]) -> dict[str, Any]:
     """Return the OpenAPI description of calls."""
     paths: dict[str, dict[str, Any]] = {}
+    text = {"type": "string"}
     for call in calls:
         content: dict[str, Any] = {}
         if call.body is not None:
             content["application/json"] = {"schema": call.body.model_json_schema()}
         if call.form:
-            fields = {name: {"type": "string"} for name in call.form}
-            fields["image"]["format"] = "binary"
+            fields = {**dict.fromkeys(call.form, text), "image": {**text, "format": "binary"}}
             schema = {"type": "object", "properties": fields, "required": ["image"]}
             content["multipart/form-data"] = {"schema": schema}
         about: dict[str, Any] = {"summary": call.summary, "operationId": call.name}
         about["responses"] = {"200": {"description": call.summary}}
         if content:
             about["requestBody"] = {"required": True, "content": content}
-        if "{" in call.path:
-            name = call.path.partition("{")[2].rstrip("}")
-            kind = {"type": "string"}
-            about["parameters"] = [{"name": name, "in": "path", "required": True, "schema": kind}]
+        names = re.findall(r"{(\w+)}", call.path)
+        about["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": text} for name in names
+        ]
         paths.setdefault(call.path, {})[call.method.lower()] = about
     info = {"title": "cl-prompts serve", "version": __version__}
     return {"openapi": "3.1.0", "info": info, "paths": paths}
-
-
-def _of_fields(error: ValidationError) -> Refused:
-    first = error.errors()[0]
-    return Refused(422, ": ".join([*map(str, first["loc"]), first["msg"]]))
 
 
 def _mean(hits: list[int]) -> float | None:

@@ -6,8 +6,12 @@ import re
 from contextlib import suppress
 from typing import Any
 
+from pydantic import ValidationError
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from cl_prompts.errors import InputError, RunError
 from cl_prompts.serving.snapshot import Refused
 from cl_prompts.serving.uploads import MOST_BYTES
 
@@ -70,7 +74,7 @@ class Guard:
         await self.app(scope, counted, answer)
 
     def _check(self, scope: Any) -> None:
-        found = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
+        found = Headers(scope=scope)
         host = found.get("host", "")
         if self.token is None and re.sub(r":\d+$", "", host) not in _LOOPBACK:
             raise Refused(403, "this server answers to localhost alone: start it with --token")
@@ -96,7 +100,21 @@ def _token(header: str) -> str:
 
 def refusal(error: Exception) -> JSONResponse:
     """Return the answer to a refused request: a sentence, never a traceback."""
-    status = getattr(error, "status", 422)
+    status, said = getattr(error, "status", 422), str(error)
+    if isinstance(error, HTTPException):
+        status, said = error.status_code, f"{error.detail}: GET /openapi.json lists the calls"
+    elif isinstance(error, ValidationError):
+        first = error.errors()[0]
+        said = ": ".join([*map(str, first["loc"]), first["msg"]])
+    elif not isinstance(error, InputError | RunError):
+        status, said = 500, "the server has an internal fault"
     # Not Basic: a browser would ask for a password before the page does.
     headers = {503: {"retry-after": "1"}, 401: {"www-authenticate": "Bearer"}}
-    return JSONResponse({"error": str(error)}, status_code=status, headers=headers.get(status))
+    return JSONResponse({"error": said}, status_code=status, headers=headers.get(status))
+
+
+#: of all exceptions; Starlette looks for the nearest base class
+HANDLERS: Any = dict.fromkeys(
+    (InputError, RunError, ValidationError, HTTPException, Exception),
+    lambda _, error: refusal(error),
+)

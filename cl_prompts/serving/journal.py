@@ -38,7 +38,7 @@ class Event(NamedTuple):
     """One change of a model: ``learn``, ``undo``, or ``delete`` of a class known before serving.
 
     Attributes:
-        seq: number, ascending.
+        seq: number, ascending; 0 before the commit.
         undoes: number of the event that an ``undo`` takes back.
         predicted: label before learning; None without a model of two classes.
         confidence: of that prediction; None if the class was unknown.
@@ -56,12 +56,11 @@ class Event(NamedTuple):
     key: str | None = None
     predicted: str | None = None
     confidence: float | None = None
-    seq: int | None = None
+    seq: int = 0
     time: float = 0.0
 
 
 _EVENT = "kind, sha256, class, undoes, key, predicted, confidence, seq, time"
-_PREDICTION = "id, sha256, label, probability, confidence, version"
 
 
 class Prediction(NamedTuple):
@@ -78,6 +77,9 @@ class Prediction(NamedTuple):
     probability: float
     confidence: float
     version: int
+
+
+_PREDICTION = ", ".join(Prediction._fields)
 
 
 class Stored(NamedTuple):
@@ -120,9 +122,7 @@ class Journal:
         try:
             self._database.executescript(_SCHEMA)
         except sqlite3.Error as error:
-            raise InputError(f"{file} cannot be written: {error}. Give another --data-dir") from (
-                error
-            )
+            raise InputError(f"{file} cannot be written ({error}): give --data-dir") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -147,16 +147,16 @@ class Journal:
 
     def add(self, event: Event) -> int:
         """Append an event and return its number."""
-        places = f"INSERT INTO events({_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        places = f"INSERT INTO events({_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, NULLIF(?, 0), ?)"
         return self._database.execute(places, event._replace(time=time.time())).lastrowid or 0
 
     def store(self, image: Stored) -> None:
         """Store an image and its features, unless they are stored."""
-        value = image.features.float().numpy().tobytes()
-        self._database.execute("INSERT OR IGNORE INTO features VALUES (?, ?)", (image[0], value))
+        sha256, features, content = image
+        row = (sha256, features.float().numpy().tobytes())
+        self._database.execute("INSERT OR IGNORE INTO features VALUES (?, ?)", row)
         if self.keep_images:
-            row = (image.sha256, image.content)
-            self._database.execute("INSERT OR IGNORE INTO images VALUES (?, ?)", row)
+            self._database.execute("INSERT OR IGNORE INTO images VALUES (?, ?)", (sha256, content))
 
     def predict(self, made: Prediction) -> None:
         """Store a prediction."""
@@ -174,21 +174,23 @@ class Journal:
         with self._lock:
             return self._database.execute(query, values).fetchall()
 
+    def _value(self, query: str, *values: Any) -> Any:
+        """Return the first value of the first row, or None."""
+        return next(iter(self._rows(query, *values)), (None,))[0]
+
     def about(self, name: str) -> Any:
         """Return a fact of :meth:`note`, or None."""
-        found = self._rows("SELECT value FROM about WHERE name = ?", name)
-        return json.loads(found[0][0]) if found else None
+        return json.loads(self._value("SELECT value FROM about WHERE name = ?", name) or "null")
 
     @property
     def size(self) -> int:
         """Bytes of the database."""
-        ((pages,), (each,)) = self._rows("PRAGMA page_count") + self._rows("PRAGMA page_size")
-        return pages * each
+        return self._value("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
 
     @property
     def last(self) -> int:
         """Number of the last event, 0 before the first."""
-        return self._rows("SELECT max(seq) FROM events")[0][0] or 0
+        return self._value("SELECT max(seq) FROM events") or 0
 
     def events(self, where: str = "TRUE", *values: Any, of: str = "events") -> list[Event]:
         """Return events of a condition, in order."""
@@ -205,13 +207,12 @@ class Journal:
 
     def features(self, sha256: str | None) -> Tensor:
         """Return the features (dim,) of an image."""
-        ((value,),) = self._rows("SELECT value FROM features WHERE sha256 = ?", sha256)
+        value = self._value("SELECT value FROM features WHERE sha256 = ?", sha256)
         return torch.frombuffer(bytearray(value), dtype=torch.float32)
 
     def image(self, sha256: str) -> bytes | None:
         """Return a stored image, or None."""
-        found = self._rows("SELECT content FROM images WHERE sha256 = ?", sha256)
-        return found[0][0] if found else None
+        return self._value("SELECT content FROM images WHERE sha256 = ?", sha256)
 
     def prediction(self, name: str) -> Prediction | None:
         """Return a prediction by its id."""

@@ -5,7 +5,6 @@ import os
 import queue
 import re
 import threading
-import time
 from collections.abc import Callable
 from http import client
 from pathlib import Path
@@ -14,9 +13,7 @@ from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 from xml.etree import ElementTree
 
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.datastructures import FormData
 
 from cl_prompts.errors import InputError
 from cl_prompts.serving.app import CALLS, Call, Service
@@ -26,7 +23,6 @@ from cl_prompts.serving.uploads import MOST_BYTES
 
 _KEY = "LABEL_STUDIO_API_KEY"
 _TIMEOUT = 10  # seconds
-_ACCESS = 60  # seconds in which the access of a personal token is used; Label Studio grants 300
 
 
 class _Annotation(BaseModel):
@@ -95,7 +91,6 @@ class Remote:
         if not re.fullmatch(r"https?://[^/?#@\\\s]+/?", origin):
             raise InputError(f"{origin} is not an origin such as http://localhost:8080")
         self.origin, self.token = origin.rstrip("/"), os.environ.get(_KEY, "")
-        self._access, self._until = "", 0.0
 
     def image(self, address: Any) -> bytes:
         """Fetch an image that a task names.
@@ -112,11 +107,9 @@ class Remote:
         """Fetch a path as the owner of the token."""
         if self.token.count(".") != 2:  # a legacy one
             return self._call(path, f"Token {self.token}")
-        if time.monotonic() > self._until:
-            sent = json.dumps({"refresh": self.token})
-            self._access = json.loads(self._call("/api/token/refresh/", "", sent))["access"]
-            self._until = time.monotonic() + _ACCESS
-        return self._call(path, f"Bearer {self._access}")
+        sent = json.dumps({"refresh": self.token})
+        access = json.loads(self._call("/api/token/refresh/", "", sent))["access"]
+        return self._call(path, f"Bearer {access}")
 
     def _call(self, path: str, authorization: str, body: str | None = None) -> bytes:
         scheme, _, host = self.origin.partition("://")
@@ -151,7 +144,7 @@ class LabelStudio(Service):
     """
 
     calls = (
-        *CALLS,
+        *(call._replace(body=Message) if call.name == "predict" else call for call in CALLS),
         Call("POST", "/setup", "setup", "Connect a project of Label Studio", Message),
         Call("POST", "/webhook", "webhook", "Learn and undo its annotations", Message),
         Call("GET", "/versions", "versions", "Version that predicts"),
@@ -169,28 +162,25 @@ class LabelStudio(Service):
                 raise InputError(f"{export} is not an export of Label Studio as JSON") from error
         threading.Thread(target=self._work, name="label-studio", daemon=True).start()
 
-    async def setup(self, request: Request) -> Response:
+    def setup(self, given: Message) -> Any:
         """Take the token of the project's owner, if the user gave none."""
-        given = Message.model_validate_json(await request.body())
         self.remote.token = self.remote.token or given.access_token
-        return JSONResponse({"model_version": str(self.learner.snapshot.version)})
+        return {"model_version": str(self.learner.snapshot.version)}
 
-    def versions(self, request: Request) -> Response:
+    def versions(self, given: object) -> Any:
         """Return the version that predicts."""
-        return JSONResponse({"versions": [str(self.learner.snapshot.version)]})
+        return {"versions": [str(self.learner.snapshot.version)]}
 
-    async def webhook(self, request: Request) -> Response:
+    def webhook(self, given: Message) -> Any:
         """Queue what happened: Label Studio waits for an answer, but only for a second."""
-        self.messages.put(Message.model_validate_json(await request.body()))
-        return JSONResponse({"waiting": self.messages.qsize()})
+        self.messages.put(given)
+        return {"waiting": self.messages.qsize()}
 
-    async def predict(self, request: Request) -> Response:
+    def predict(self, given: Message | FormData) -> Any:
         """Label images, or tasks of Label Studio."""
-        if not request.headers.get("content-type", "").startswith("application/json"):
-            return await super().predict(request)
-        given = Message.model_validate_json(await request.body())
-        with self.passes.place():
-            return JSONResponse({"results": await run_in_threadpool(self._results, given)})
+        if isinstance(given, FormData):
+            return super().predict(given)
+        return {"results": self._results(given)}
 
     def _results(self, given: Message) -> list[dict[str, Any]]:
         """Return one prediction for each task, as Label Studio expects, perhaps an empty one."""
@@ -199,7 +189,7 @@ class LabelStudio(Service):
         for task in given.tasks:
             made = {"label": None, "probability": 0.0, "version": self.learner.snapshot.version}
             try:
-                image = self.encoded(self.remote.image(task.data.get(field)))
+                (image,) = self.encoded([self.remote.image(task.data.get(field))])
                 made = self.learner.predicted(image, f"label-studio t{task.id}")
             except Refused as error:
                 print(f"Label Studio, task {task.id}: {error}", flush=True)
@@ -243,10 +233,10 @@ class LabelStudio(Service):
             self._undo(name)
         elif not live:
             key = f"label-studio {name} t{task.id} p{task.project} {self.learner.journal.last}"
-            image = self.encoded(self.remote.image(task.data.get(field)))
+            (image,) = self.encoded([self.remote.image(task.data.get(field))])
             self.learner.learn(image, labels[0], key).result()
         elif live[0].label != labels[0]:
-            self.learner.relabel(live[0].seq or 0, labels[0]).result()
+            self.learner.undo(live[0].seq, labels[0]).result()
 
     def _live(self, part: str) -> list[Event]:
         """Return learned images of an annotation (a17), a task (t5) or a project (p1)."""
@@ -254,7 +244,7 @@ class LabelStudio(Service):
 
     def _undo(self, *parts: str) -> None:
         for event in (event for part in parts for event in self._live(part)):
-            self.learner.undo(event.seq or 0).result()
+            self.learner.undo(event.seq).result()
 
 
 def _all(given: Any) -> list[Any]:

@@ -1,21 +1,18 @@
 """Learning while serving: one writer owns the sums, readers hold solved snapshots."""
 
 import copy
-import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.trained.arithmetic import Sums
 from cl_prompts.experiments.trained.ledger import SAMPLED, digest
 from cl_prompts.experiments.trained.model import Model
 from cl_prompts.experiments.trained.predicting import threshold_at
@@ -26,22 +23,23 @@ from cl_prompts.serving.uploads import checked_label
 
 #: bytes of the journal above which nothing is stored
 QUOTA = 10 * 2**30
-_GATHERED, _SECONDS = 32, 0.5  # a solve follows so many events, or so much time
+_QUIET = 0.5  # seconds without a change, after which the ridge is chosen again
 _RATE = 0.05  # share of images of known classes that may be labelled "unknown"
 _SCORES, _FEWEST = 500, 20  # prequential scores behind that threshold
 _CALIBRATED = 16  # images below which the temperature is not fitted
 _QUEUE = 50
 
 Answer = dict[str, Any]
-#: it commits and applies a change, and returns what makes the answer
+#: it commits and applies a change, and returns what makes the answer from the next snapshot
 _Change = Callable[[], Callable[[], Answer]]
 
 
 class Learner:
     """Model that learns, undoes and forgets one image at a time, with a journal.
 
-    A change is committed to the journal, applied to the sums and then answered. After a kill the
-    checkpoint and the events behind it restore the state.
+    One thread commits changes to the journal and applies them to the sums. Another one solves the
+    sums and answers; meanwhile the first continues, so that a solve has all changes until then.
+    After a kill the checkpoint and the events behind it restore the state.
 
     Args:
         model: the state before the first event.
@@ -63,40 +61,34 @@ class Learner:
         in_use = f"another server uses {folder}: stop it, or give --data-dir"
         self._lock = files.locked(folder, in_use)
         self.journal = Journal(folder / "journal.sqlite", keep_images)
-        temperature = self.journal.about("temperature") or model.card.calibration.temperature
-        self.snapshot = Snapshot(0, model.classes, None, temperature, None)
+        self._writer, self._solver = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self.snapshot = Snapshot(0, model.classes, None, model.card.calibration.temperature, None)
         self.refusal: str | None = None
-        self._settled = True
         try:
             base = model.sums("learn while it serves", -1)
         except InputError as error:
             self.refusal = str(error)
-        else:
-            self._open(base)
-        self._jobs: queue.SimpleQueue[tuple[_Change, Future[Answer]] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="learner", daemon=True)
-        self._thread.start()
-
-    def _open(self, base: Sums) -> None:
-        card = self.base.card
-        known = f"{card.method} {card.backbone.sha256} {digest(base.ledger.hashes)}"
+            return
+        known = f"{model.card.method} {model.card.backbone.sha256} {digest(base.ledger.hashes)}"
         if (before := self.journal.about("model")) not in (None, known):
-            raise InputError(
-                f"{self.folder} has the journal of another model: give another --data-dir"
-            )
+            raise InputError(f"{folder} has the journal of another model: give another --data-dir")
         if before is None:  # else a full disk is read all the same
             with self.journal.transaction():
                 self.journal.note(model=known)
         self._older = {row.tobytes().hex() for row in base.ledger.hashes}
-        self._calibrated = self.journal.about("calibrated") or len(base.ledger)
-        self.live = LiveSums(base, self.journal, self.folder)
+        # Number of images, and the temperature.
+        self._calibrated: Any = self.journal.about("calibrated")
+        self._calibrated = self._calibrated or (len(base.ledger), self.snapshot.temperature)
+        self.live = LiveSums(base, self.journal, folder)
+        self._timer = threading.Timer(_QUIET, self._settle)
         self._solve()
 
     def close(self) -> None:
         """Finish waiting changes, write a checkpoint and release the folder."""
-        self._jobs.put(None)
-        self._thread.join()
+        self._writer.shutdown()
+        self._solver.shutdown()
         if self.refusal is None:
+            self._timer.cancel()
             with suppress(OSError):  # the journal has all events
                 self.live.checkpoint()
         self.journal.close()
@@ -123,12 +115,8 @@ class Learner:
         """Learn an image, which is predicted first, or that of a prediction by its id."""
         return self._submit(lambda: self._learn(image, label, key))
 
-    def undo(self, seq: int) -> Future[Answer]:
-        """Undo a learned image, exactly."""
-        return self._submit(lambda: self._undo(seq, None))
-
-    def relabel(self, seq: int, label: str) -> Future[Answer]:
-        """Undo a learned image and learn it with another label, in one transaction."""
+    def undo(self, seq: int, label: str | None = None) -> Future[Answer]:
+        """Undo a learned image, exactly; with a label, learn it so in the same transaction."""
         return self._submit(lambda: self._undo(seq, label))
 
     def delete(self, label: str) -> Future[Answer]:
@@ -149,85 +137,57 @@ class Learner:
         """
         if self.refusal is not None:
             return self.base
-        return self._submit(lambda: lambda: {"model": self._model()}).result()["model"]
+        return self._submit(self._model).result()["model"]
 
     def _submit(self, change: _Change) -> Future[Answer]:
         if self.refusal is not None:
             raise Refused(409, self.refusal)
-        future: Future[Answer] = Future()
-        future.set_running_or_notify_cancel()  # a client that leaves cannot cancel it
-        self._jobs.put((change, future))
-        return future
+        made = self._writer.submit(change)  # a client that leaves can cancel its answer alone
+        answer = self._solver.submit(self._answer, made)
+        # Errors stay in this future: the next checkpoint or calibration replaces one that failed.
+        self._writer.submit(self._maintain)
+        return answer
 
-    # ------------------------------------------------------------------------------- the writer
+    # ------------------------------------------------------------------------------- the solver
 
-    def _work(self) -> None:
-        """Carry out changes; solve when none waits, after 32 of them or after half a second."""
-        waiting: list[tuple[Callable[[], Answer], Future[Answer]]] = []
-        began = 0.0
-        while True:
-            try:
-                job = self._jobs.get(timeout=None if self._settled else _SECONDS)
-            except queue.Empty:
-                job = (self._settle, Future())
-            if job is None:
-                break
-            change, future = job
-            began = began if waiting else time.monotonic()
-            try:
-                waiting.append((change(), future))
-            except Exception as error:
-                future.set_exception(error)
-            late = len(waiting) >= _GATHERED or time.monotonic() - began >= _SECONDS
-            if late or self._jobs.empty():
-                self._conclude(waiting)
-                waiting = []
-                # The next checkpoint or calibration replaces one that failed.
-                with suppress(InputError, RunError, OSError):
-                    self._maintain()
-        self._conclude(waiting)
+    def _answer(self, made: Future[Callable[[], Answer]]) -> Answer:
+        finish = made.result()
+        if self.snapshot.version != self.live.seq:
+            self._solve(quick=True)
+            self._timer.cancel()
+            self._timer = threading.Timer(_QUIET, self._settle)
+            self._timer.start()
+        return finish()
 
-    def _conclude(self, waiting: list[tuple[Callable[[], Answer], Future[Answer]]]) -> None:
-        """Solve and answer."""
-        for finish, future in waiting:
-            try:
-                if self.snapshot.version != self.live.seq:
-                    self._solve(quick=True)
-                future.set_result(finish())
-            except Exception as error:
-                future.set_exception(error)
-
-    def _settle(self) -> Callable[[], Answer]:
-        """Solve with a new ridge, after half a second without a change."""
-        self._solve()
-        return dict
+    def _settle(self) -> None:
+        with suppress(RuntimeError):  # closed
+            self._solver.submit(self._solve)
 
     def _solve(self, *, quick: bool = False) -> None:
         """Publish a snapshot."""
         held, threshold = self.journal.confidences(_SCORES), None
         if len(held) >= _FEWEST:
             threshold = threshold_at(_RATE, held)
-        of_sums = (self.live.seq, self.live.classes, self.live.solved(quick=quick))
-        self.snapshot = Snapshot(*of_sums, self.snapshot.temperature, threshold)
-        self._settled = not quick
+        self.snapshot = Snapshot(*self.live.solved(quick=quick), self._calibrated[1], threshold)
+
+    # ------------------------------------------------------------------------------- the writer
 
     def _maintain(self) -> None:
         """Calibrate when the number of images has doubled; rebuild and checkpoint now and then."""
         n = len(self.live)
-        if n >= max(_CALIBRATED, 2 * self._calibrated):
-            fitted = self.live.whole(SAMPLED).calibrated()[0].temperature
-            self._calibrated = n
-            self.snapshot = replace(self.snapshot, temperature=fitted)
+        if n >= max(_CALIBRATED, 2 * self._calibrated[0]):
+            self._calibrated = n, self.live.whole(SAMPLED).calibrated()[0].temperature
             with self.journal.transaction():
-                self.journal.note(temperature=fitted, calibrated=n)
+                self.journal.note(calibrated=self._calibrated)
+            self._solver.submit(self._solve, quick=True)
         if self.live.undone >= EVERY:
             self.live.rebuild()
-            self._solve()
+            self._settle()
             self.live.checkpoint()
         elif self.live.seq - self.live.saved >= EVERY:
             self.live.checkpoint()
 
-    def _model(self) -> Model:
+    def _model(self) -> Callable[[], Answer]:
         sums = self.live.whole(None if self.base.card.keep_features else SAMPLED)
         if not sums.classes:
             raise Refused(409, "the model has learned no image: label one first")
@@ -235,7 +195,8 @@ class Learner:
         undone = len(self.journal.events("kind = 'undo'"))
         what = f"learned {len(new)} images while serving, {undone} undone"
         made = Model(copy.copy(self.base.strategy), self.base.card, self.base.ledger)
-        return made.take(sums, what, np.array(new, np.uint8).reshape(-1, 32))
+        made.take(sums, what, np.array(new, np.uint8).reshape(-1, 32))
+        return lambda: {"model": made}
 
     def _store(self, made: Prediction, image: Stored) -> Callable[[], Answer]:
         if self.journal.size < QUOTA:
@@ -262,11 +223,11 @@ class Learner:
             made = self.journal.prediction(image)
             if made is None:
                 raise Refused(404, f"there is not a prediction {image!r}: send the image")
-            stored, sha256, before, sure = None, made.sha256, made.label, made.confidence
+            sha256, before, sure, stored = made.sha256, made.label, made.confidence, None
         elif self.journal.size >= QUOTA:
             raise Refused(507, "the journal has reached its quota of disk: export the model")
         else:
-            stored, sha256, (before, _, sure, _) = image, image.sha256, now.predict(image.features)
+            sha256, (before, _, sure, _), stored = image.sha256, now.predict(image.features), image
         label = checked_label(label, self.live.classes)
         if sha256 in self._older:
             raise Refused(409, "the model learned this image before it was served")
@@ -292,12 +253,11 @@ class Learner:
             label = checked_label(label, self.live.classes)
             # A key names one event: that of a relabelled image still begins with the first.
             key = found[0].key and f"{found[0].key} {seq}"
-            changes.append(found[0]._replace(label=label, key=key, seq=None))
+            changes.append(found[0]._replace(label=label, key=key, seq=0))
         event = self._commit(*changes)
         return lambda: self._learned(event, began)
 
     def _delete(self, label: str) -> Callable[[], Answer]:
-        began = time.monotonic()
         if label not in self.live.classes:
             raise Refused(404, f"there is not a class {label!r}")
         older = self.live.older(label)
@@ -311,13 +271,15 @@ class Learner:
         undos = [Event("undo", one.sha256, label, one.seq) for one in learned]
         event = self._commit(*undos, Event("delete", None, label))
         answer = {"event": event.seq, "label": label, "images": len(learned) + len(older)}
-        return lambda: {**answer, **self._when(began)}
+        return lambda: {**answer, "version": self.snapshot.version}
 
     def _learned(self, event: Event, began: float) -> Answer:
-        after = self.snapshot.predict(self.journal.features(event.sha256))[0]
-        answer = {"event": event.seq, "label": event.label, "before": event.predicted}
-        return {**answer, "after": after, **self._when(began)}
-
-    def _when(self, began: float) -> Answer:
-        elapsed = round(1000 * (time.monotonic() - began), 1)
-        return {"version": self.snapshot.version, "milliseconds": elapsed}
+        now = self.snapshot
+        return {
+            "event": event.seq,
+            "label": event.label,
+            "before": event.predicted,
+            "after": now.predict(self.journal.features(event.sha256))[0],
+            "version": now.version,
+            "milliseconds": round(1000 * (time.monotonic() - began), 1),
+        }

@@ -1,8 +1,9 @@
 """Sums of a serving model: changed event by event, restored from checkpoint and journal."""
 
 import copy
+import json
+import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ _BATCH = 256  # samples of one addition in a replay
 
 
 class LiveSums:
-    """Sums after the events of a journal. Only the writer changes them.
+    """Sums after the events of a journal. Only the writer changes them, and only it may read them
+    without :attr:`lock`.
 
     Args:
         base: the sums before the first event; columns without images leave.
@@ -39,6 +41,7 @@ class LiveSums:
         sums: their present value; its ledger has the images from before serving.
         seq: number of the last event in them.
         undone: images subtracted since the last rebuild.
+        lock: held during a change.
     """
 
     def __init__(self, base: Sums, journal: Journal, folder: Path) -> None:
@@ -46,6 +49,7 @@ class LiveSums:
         self.journal, self.file = journal, folder / CHECKPOINT
         self.sums = self.base.with_classes(self.base.classes)
         self.seq = self.saved = self.undone = 0
+        self.lock = threading.RLock()
         self._ridge: float | FoundRidge = "evidence"
         if self.file.is_file():
             self._restore()
@@ -59,15 +63,18 @@ class LiveSums:
     def __len__(self) -> int:
         return int(self.sums.network.head.count.sum())
 
-    def solved(self, *, quick: bool) -> PrototypeClassifier | None:
-        """Return a copy of the classifier with its solution; None without classes.
+    def solved(self, *, quick: bool) -> tuple[int, tuple[str, ...], PrototypeClassifier | None]:
+        """Return the number of the last event, the classes, and a copy of the classifier with its
+        solution, which is None without classes.
 
         Args:
             quick: keep the relative ridge of the last full solution: one factorisation, not nine.
         """
-        if not self.classes:
-            return None
-        head: Any = copy.deepcopy(self.sums.network.head)
+        with self.lock:
+            seq, classes = self.seq, self.classes
+            head: Any = copy.deepcopy(self.sums.network.head)
+        if not classes:
+            return seq, classes, None
         chosen = isinstance(head, PooledRidge) and head.relative == "evidence"
         if chosen and quick:
             head.relative = self._ridge
@@ -75,7 +82,7 @@ class LiveSums:
         head.logits(torch.zeros(1, head.dim, device=head.count.device))
         if chosen and head.relative == "evidence":
             self._ridge = float(head.ridge / balanced_system(head)[0].diagonal().mean())
-        return head
+        return seq, classes, head
 
     def whole(self, most: int | None) -> Sums:
         """Return a copy with all learned images in the ledger.
@@ -83,14 +90,12 @@ class LiveSums:
         Args:
             most: features in the ledger; None: those of all images.
         """
-        live = self.journal.learned()
-        kept = uniform(len(live), most, len(live))
-        features = np.zeros((0, self.base.network.head.dim), np.float32)
-        if len(kept):
+        live, ledger = self.journal.learned(), self.sums.ledger
+        if live:
+            kept = uniform(len(live), most, len(live))
             features = self._features([live[row] for row in kept.tolist()]).numpy()
-        labels = np.array([self.classes.index(event.label) for event in live], np.int64)
-        hashes = hashes_of([str(event.sha256) for event in live])
-        ledger = self.sums.ledger.joined(Ledger(hashes, labels, kept, features), most)
+            hashes = hashes_of([str(event.sha256) for event in live])
+            ledger = ledger.joined(Ledger(hashes, self._targets(live), kept, features), most)
         return self.sums.with_classes(self.classes).with_ledger(ledger)
 
     def older(self, label: str) -> np.ndarray:
@@ -102,16 +107,12 @@ class LiveSums:
 
     def replay(self, events: Sequence[Event]) -> None:
         """Apply events in order; equal kinds in a row are added or subtracted at once."""
-        for (kind, _), group in groupby(events, lambda one: (one.kind, (one.seq or 0) // _BATCH)):
-            some = list(group)
-            if kind == "learn":
-                self._learn(some)
-            elif kind == "undo":
-                self._undo(some)
-            else:
-                for event in some:
-                    self._forget(event.label)
-            self.seq = some[-1].seq or 0
+        changes = {"learn": self._learn, "undo": self._undo, "delete": self._forget}
+        with self.lock:
+            for (kind, _), group in groupby(events, lambda one: (one.kind, one.seq // _BATCH)):
+                some = list(group)
+                changes[kind](some)
+                self.seq = some[-1].seq
 
     def rebuild(self) -> None:
         """Compute the sums anew from the images that are not undone, without rounding of undos."""
@@ -139,12 +140,12 @@ class LiveSums:
     def _targets(self, events: Sequence[Event]) -> np.ndarray:
         return np.array([self.classes.index(event.label) for event in events])
 
-    def _forget(self, label: str) -> None:
-        """Subtract the images of a class that were learned before serving."""
-        rows = self.older(label)
-        if len(rows):
-            features = self.sums.ledger.features_of(rows)
-            self.sums = self.sums.minus(rows, torch.stack([features[row] for row in rows.tolist()]))
+    def _forget(self, events: Sequence[Event]) -> None:
+        """Subtract the images of classes that were learned before serving."""
+        for rows in (self.older(event.label) for event in events):
+            if len(rows):
+                features = [*self.sums.ledger.features_of(rows).values()]
+                self.sums = self.sums.minus(rows, torch.stack(features))
 
     def _deleted(self) -> list[Event]:
         return self.journal.events("kind = 'delete' AND seq <= ?", self.seq)
@@ -157,22 +158,20 @@ class LiveSums:
         Raises:
             OSError: the disk is full, for example; the older checkpoint stays.
         """
-        about = {"seq": str(self.seq), "undone": str(self.undone)}
-        metadata = {**about, "classes": "\n".join(self.classes)}
+        about = json.dumps([self.seq, self.undone, self.classes])
         state = {k: v.contiguous() for k, v in self.sums.network.head.state_dict().items()}
-        files.replace(self.file, [tensors_file.save(state, metadata)])
+        files.replace(self.file, [tensors_file.save(state, {"about": about})])
         self.saved = self.seq
 
     def _restore(self) -> None:
         with safe_open(str(self.file), framework="pt") as file:
-            about = file.metadata()
+            self.seq, self.undone, classes = json.loads(file.metadata()["about"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        self.seq = self.saved = int(about["seq"])
-        self.undone = int(about["undone"])
+        self.saved = self.seq
         for event in self._deleted():
-            rows = self.older(event.label)
-            self.sums = replace(self.sums, ledger=self.sums.ledger.without(rows))
-        self.sums = self.sums.with_classes([name for name in about["classes"].split("\n") if name])
+            ledger = self.sums.ledger.without(self.older(event.label))
+            self.sums = self.sums.with_ledger(ledger)
+        self.sums = self.sums.with_classes(classes)
         self.sums.network.head.load_state_dict(state)
 
 

@@ -69,7 +69,7 @@ class Session:
                 self.undo(gone)
             elif kind < 0.9:
                 held.remove(gone := draws.choice(held))
-                held.append(self.learner.relabel(gone, draws.choice(LABELS)).result()["event"])
+                held.append(self.learner.undo(gone, draws.choice(LABELS)).result()["event"])
             else:
                 self.predict(number)
 
@@ -97,7 +97,7 @@ class Session:
         assert self.labels() == [calm.classes[k] for k in best]
 
     def end(self) -> None:
-        if self.learner._thread.is_alive():
+        if not self.learner._writer._shutdown:
             self.learner.close()
 
 

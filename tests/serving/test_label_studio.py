@@ -122,7 +122,7 @@ def test_the_model_follows_the_annotations(client: Client) -> None:
     send(client, "ANNOTATIONS_CREATED", annotation=many, task=tasks)
     # The page changed a label.
     (event,) = client.service.learner.journal.learned("key LIKE ?", "label-studio a100 %")
-    client.service.learner.relabel(event.seq, "blue").result()
+    client.service.learner.undo(event.seq, "blue").result()
     send(client, "ANNOTATIONS_DELETED", annotations=[{"id": 100}])
     send(client, "TASKS_CREATED", tasks=[task(25)])
     send(client, "START_TRAINING")
@@ -183,7 +183,7 @@ def test_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         personal = Remote(remote.origin + "/")
         for number in range(2):
             personal.image(f"/data/upload/1/{number}.png")
-        assert remote.seen == ["/api/token/refresh/", "Bearer short", "Bearer short"]
+        assert remote.seen == ["/api/token/refresh/", "Bearer short"] * 2
         monkeypatch.delenv("LABEL_STUDIO_API_KEY")
         client = Client(LabelStudio(remote.origin, None, learner, "pass:word"))
         asked = {"tasks": [task(1)], "label_config": CONFIG}

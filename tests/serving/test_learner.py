@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -130,7 +131,7 @@ def test_undos_rebuild_and_events_are_saved(begin: Begin, monkeypatch: pytest.Mo
 
 
 def test_a_label_costs_one_factorisation(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cl_prompts.serving.learner._SECONDS", 1e6)  # no second is quiet
+    monkeypatch.setattr("cl_prompts.serving.learner._QUIET", 1e6)  # no second is quiet
     session, calls = begin(blank("recommended"), learned=8), []
     factorise = torch.linalg.cholesky_ex
     monkeypatch.setattr(
@@ -138,10 +139,10 @@ def test_a_label_costs_one_factorisation(begin: Begin, monkeypatch: pytest.Monke
     )
     session.learn(8)
     assert len(calls) == 1
-    full = session.learner.live.solved(quick=False)
+    *_, full = session.learner.live.solved(quick=False)
     assert len(calls) == 10
     # With the same ridge it is the same solution.
-    quick = session.learner.live.solved(quick=True)
+    *_, quick = session.learner.live.solved(quick=True)
     torch.testing.assert_close(quick.solution(), full.solution())
 
 
@@ -220,8 +221,24 @@ def test_a_label_reads_no_other_events(session: Session) -> None:
     assert "USING INDEX of_image" in session.learner.journal._rows(query)[0][3]
 
 
+def test_changes_that_wait_share_a_solve(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, solved, go, calls = session.learner, session.learner.live.solved, Event(), []
+
+    def slow(**how: bool) -> object:
+        calls.append(how)
+        go.wait()
+        return solved(**how)
+
+    monkeypatch.setattr(learner.live, "solved", slow)
+    answers = [learner.learn(session.image(number), "ape") for number in range(12)]
+    learner._writer.submit(dict).result()  # all are applied
+    go.set()
+    assert [answer.result()["version"] for answer in answers] == [12] * 12
+    assert calls == [{"quick": True}]
+
+
 def test_a_client_that_leaves_stops_nothing(session: Session) -> None:
-    assert not session.learner.learn(session.image(0), "ape").cancel()
+    session.learner.learn(session.image(0), "ape").cancel()
     assert session.learn(1)["event"] == 2
 
 

@@ -182,7 +182,7 @@ def sweep(
     settings: Sequence[str] = (),
     *,
     jobs: Jobs | None = None,
-    launcher: Kind = "local",
+    executor: Kind = "local",
     cpus: Annotated[int, Ge(1), Le(1024)] | None = None,
     gpus: Annotated[float, Ge(0), Le(64)] | None = None,
     sampler: Literal["tpe", "random"] | None = None,
@@ -200,7 +200,7 @@ def sweep(
         settings: settings, each with one value or several, such as strategy=er,mvp seed=1-5
             lr=1e-3,1e-2.
         jobs: runs at the same time (default: 1; on a cluster, as many as fit, or 1 in a search).
-        launcher: local, ray or slurm: processes of this machine, or tasks on a cluster.
+        executor: local, ray or slurm: processes of this machine, or tasks on a cluster.
         cpus: of each run on Ray or Slurm (default: 1).
         gpus: of each run on Ray or Slurm, such as 0.5 (default: 1 where device asks for one).
         sampler: search for good settings, such as lr=1e-4..1e-1, with Optuna: tpe or random.
@@ -214,7 +214,7 @@ def sweep(
     from cl_prompts.experiments.sweeps.search import Search, SearchOptions
 
     check_recipe_code(recipe, settings, trust_code)
-    how = Launching(launcher, jobs, cpus, gpus)
+    how = Launching(executor, jobs, cpus, gpus)
     where: Any = {"out": out, "console": outcomes.console_of(), "how": how, "command": command_line}
     if sampler is None and (trials, objective, search_seed, on) != (None,) * 4:
         raise InputError(

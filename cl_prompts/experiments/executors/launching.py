@@ -55,7 +55,7 @@ class Launching:
 
     def __post_init__(self) -> None:
         if self.kind == "local" and (self.cpus, self.gpus) != (None, None):
-            raise InputError("--cpus and --gpus are for --launcher ray or slurm")
+            raise InputError("--cpus and --gpus are for --executor ray or slurm")
         if self.kind == "slurm" and not float(self.gpus or 0).is_integer():
             raise InputError(f"--gpus is {self.gpus:g}: it must be a whole number here")
 
@@ -202,7 +202,7 @@ class RayTasks:
     def __init__(self, how: Launching, device: str) -> None:
         # Before the import, which reads it: send no usage statistics.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        self._ray = extra("ray", "ray", "--launcher ray")
+        self._ray = extra("ray", "ray", "--executor ray")
         # No dashboard, and no output on this terminal.
         self._ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         self._threads = how.cpus or 1
@@ -258,7 +258,7 @@ class SlurmJobs:
     """
 
     def __init__(self, how: Launching, device: str, out: Path, cluster: str = "slurm") -> None:
-        submitit = extra("submitit", "submitit", "--launcher slurm")
+        submitit = extra("submitit", "submitit", "--executor slurm")
         # New and private: jobs read a pickle in it.
         folder = out.resolve() / "slurm" / secrets.token_hex(8)
         folder.parent.mkdir(parents=True, exist_ok=True)

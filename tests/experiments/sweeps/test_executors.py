@@ -242,7 +242,7 @@ def test_jobs_of_submitit_write_what_a_run_here_writes(
     pytest.importorskip("submitit")
     folders: list[Path] = []
 
-    def local(how: Launching, device: str, out: Path, threads: int) -> SlurmJobs:
+    def local(how: Launching, device: str, out: Path) -> SlurmJobs:
         jobs = SlurmJobs(how, device, out, "local")
         folders.append(jobs._executor.folder)
         return jobs
@@ -250,7 +250,7 @@ def test_jobs_of_submitit_write_what_a_run_here_writes(
     monkeypatch.setattr(launching, "SlurmJobs", local)
     settings = ["digits", f"strategy={FATED}", "seed=1", *QUICK]
     assert main(["sweep", *settings, "--out", str(tmp_path / "here")]) == 0
-    assert main(["sweep", *settings, "--launcher", "slurm", "--out", str(tmp_path / "jobs")]) == 0
+    assert main(["sweep", *settings, "--executor", "slurm", "--out", str(tmp_path / "jobs")]) == 0
     same_run(*made(tmp_path / "here"), *made(tmp_path / "jobs"))
     # Nobody else may plant a pickle there.
     assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700]
