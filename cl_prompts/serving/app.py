@@ -121,7 +121,7 @@ class Service:
             Route(call.path, getattr(self, call.name), methods=[call.method]) for call in self.calls
         ]
         page = StaticFiles(directory=Path(__file__).parent / "page", html=True)
-        handlers: dict[Any, Any] = {
+        handlers: dict[object, Any] = {
             InputError: lambda _, error: refusal(error),
             RunError: lambda _, error: refusal(error),
             ValidationError: lambda _, error: refusal(_of_fields(error)),
@@ -153,7 +153,7 @@ class Service:
         if self.learner.refusal is not None:
             raise Refused(409, self.learner.refusal)
         with self.passes.place():
-            given: Any
+            given: object
             image: Any
             if request.headers.get("content-type", "").startswith("application/json"):
                 given = Learn.model_validate_json(await request.body())
@@ -216,7 +216,7 @@ class Service:
             }
         )
 
-    def _accuracy(self) -> dict[str, Any]:
+    def _accuracy(self) -> dict[str, object]:
         """Prequential accuracy of the images that are not undone."""
         scored = self.learner.journal.scored()
         hits = [hit for _, hit in scored]
@@ -257,7 +257,7 @@ class Service:
 
     # ---------------------------------------------------------------------------------- helpers
 
-    async def _encoded(self, file: Any) -> Stored:
+    async def _encoded(self, file: object) -> Stored:
         if not isinstance(file, UploadFile):
             raise Refused(422, "the field image is not a file")
         return await run_in_threadpool(self.encoded, await file.read())
@@ -268,11 +268,11 @@ class Service:
         return Stored(sha256, self.passes.submit(image).result(), content)
 
 
-def description(calls: tuple[Call, ...]) -> dict[str, Any]:
+def description(calls: tuple[Call, ...]) -> dict[str, object]:
     """Return the OpenAPI description of calls."""
-    paths: dict[str, dict[str, Any]] = {}
+    paths: dict[str, dict[str, object]] = {}
     for call in calls:
-        content: dict[str, Any] = {}
+        content: dict[str, object] = {}
         if call.body is not None:
             content["application/json"] = {"schema": call.body.model_json_schema()}
         if call.form:
@@ -280,7 +280,7 @@ def description(calls: tuple[Call, ...]) -> dict[str, Any]:
             fields["image"]["format"] = "binary"
             schema = {"type": "object", "properties": fields, "required": ["image"]}
             content["multipart/form-data"] = {"schema": schema}
-        about: dict[str, Any] = {"summary": call.summary, "operationId": call.name}
+        about: dict[str, object] = {"summary": call.summary, "operationId": call.name}
         about["responses"] = {"200": {"description": call.summary}}
         if content:
             about["requestBody"] = {"required": True, "content": content}

@@ -4,9 +4,9 @@ import base64
 import hmac
 import re
 from contextlib import suppress
-from typing import Any
 
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cl_prompts.serving.snapshot import Refused
 from cl_prompts.serving.uploads import MOST_BYTES
@@ -40,14 +40,14 @@ class Guard:
         True
     """
 
-    def __init__(self, app: Any, token: str | None) -> None:
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
         self.app, self.token = app, token or None
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         read = 0
 
-        async def counted() -> Any:
+        async def counted() -> Message:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
@@ -55,7 +55,7 @@ class Guard:
                 raise Refused(413, "the request is too large: send at most 10 MB")
             return message
 
-        async def answer(message: Any) -> None:
+        async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
                 added = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
                 message["headers"] = [*message["headers"], *added]
@@ -69,7 +69,7 @@ class Guard:
                 return
         await self.app(scope, counted, answer)
 
-    def _check(self, scope: Any) -> None:
+    def _check(self, scope: Scope) -> None:
         found = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
         host = found.get("host", "")
         if self.token is None and re.sub(r":\d+$", "", host) not in _LOOPBACK:

@@ -57,7 +57,7 @@ def listed(name: str | None = None) -> str:
     return "\n".join(blocks)
 
 
-def runs_below(above: Path) -> list[tuple[str, Path, dict[str, Any]]]:
+def runs_below(above: Path) -> list[tuple[str, Path, dict[str, object]]]:
     """Return starting times, folders and summaries of the runs below a folder, the newest last."""
     found = []
     for file in above.rglob("summary.json"):

@@ -107,7 +107,7 @@ def predict(
     found = image_files(images)
     # After the check of paths, since this import is slow.
     loaded = _loaded(model, trust_code)
-    broken: list[Any] = []
+    broken: list[object] = []
     try:
         labels = loaded.predict(found, unknown=unknown)
     except RunError:

@@ -1,7 +1,6 @@
 """A built run: its parts, its warnings, and its summary."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from avalanche.benchmarks import CLScenario
 
@@ -81,7 +80,7 @@ class Run:
             if not self.announced and self.strategy.period is None
         ]
 
-    def summary(self, *, seconds: float, command: str, ended: bool = True) -> dict[str, Any]:
+    def summary(self, *, seconds: float, command: str, ended: bool = True) -> dict[str, object]:
         """Return the content of ``summary.json`` except for status and error.
 
         Args:
@@ -110,7 +109,7 @@ class Run:
             **self._budget(),
         }
 
-    def _description(self) -> dict[str, Any]:
+    def _description(self) -> dict[str, object]:
         """Return what is known of a run at any time."""
         settings = self.settings
         backbone = self.strategy.model.backbone
@@ -135,7 +134,7 @@ class Run:
             "samples_seen": self.strategy.samples_seen,
         }
 
-    def _domains(self) -> dict[str, Any]:
+    def _domains(self) -> dict[str, object]:
         """Return the domains in task order and their final accuracies; empty without domains."""
         order = getattr(self.split, "domains", None)
         if order is None:

@@ -227,7 +227,7 @@ class TaskLoop:
             Interrupted: ``request`` asked to stop; the state is saved.
         """
         strategy = self.run.strategy
-        tasks: list[Any] = list(self.run.benchmark.train_stream)
+        tasks: list[object] = list(self.run.benchmark.train_stream)
         if strategy.whole_stream:
             tasks = [tasks]
         self._saved = (strategy.samples_seen, time.perf_counter(), 2.0)
