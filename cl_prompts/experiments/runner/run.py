@@ -120,7 +120,6 @@ class Run:
             "scenario": settings.scenario["name"],
             "backbone": getattr(backbone.features, "source", settings.backbone["name"]),
             "weights": settings.backbone["weights"],
-            "published_weights": backbone.published,
             "image_size": backbone.image_size,
             "seed": settings.seed,
             "stream_seed": settings.stream_seed,
@@ -135,13 +134,9 @@ class Run:
         }
 
     def _domains(self) -> dict[str, object]:
-        """Return the domains in task order and their final accuracies; empty without domains."""
+        """Return the domains in task order; empty without domains."""
         order = getattr(self.split, "domains", None)
-        if order is None:
-            return {}
-        ends = self.anytime.curve.task_ends
-        found = self.anytime.by_domain(ends[-1]) if ends else {}
-        return {"domain_names": list(order), "accuracy_by_domain": found}
+        return {} if order is None else {"domain_names": list(order)}
 
     def _budget(self) -> dict[str, dict[str, float]]:
         """Return what training cost an arriving image, in F with backward passes, and the share of
