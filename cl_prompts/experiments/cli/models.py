@@ -350,12 +350,7 @@ def _save(model: Model, out: Path) -> None:
 
 
 def _continue_run(
-    parent: Path,
-    place: Path,
-    settings: Sequence[str],
-    out: Path,
-    command_line: str,
-    **share: Any,
+    parent: Path, place: Path, settings: Sequence[str], out: Path, command_line: str, **share: Any
 ) -> None:
     """Continue a finished run on further images."""
     from cl_prompts.experiments.runner.continuing import prepared

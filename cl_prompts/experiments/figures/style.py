@@ -102,12 +102,7 @@ def _axis(kind: type[alt.X] | type[alt.Y], field: str, about: Axis) -> object:
 
 
 def heat_map(
-    values: Floats,
-    measure: str,
-    *,
-    x: Axis,
-    y: Axis,
-    domain: Sequence[float] = (0, 100),
+    values: Floats, measure: str, *, x: Axis, y: Axis, domain: Sequence[float] = (0, 100)
 ) -> Chart:
     """Draw a matrix, with numbers in its cells where there is room; NaN is blank.
 

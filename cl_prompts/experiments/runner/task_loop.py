@@ -147,12 +147,7 @@ class TaskLoop:
         run, strategy = self.run, self.run.strategy
         start = strategy.samples_seen
         tracker = Tracker(
-            self.folder,
-            run.anytime,
-            run.settings,
-            watcher,
-            total=self.total,
-            start=start,
+            self.folder, run.anytime, run.settings, watcher, total=self.total, start=start
         )
         if losses is not None:
             tracker.restore(losses, strategy.device)
