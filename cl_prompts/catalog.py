@@ -33,7 +33,7 @@ def door(room: str, public: str, *own: str) -> tuple[Callable[[str], Any], Calla
     """
     homes = {path.rpartition(".")[2]: path.rpartition(".")[0] for path in public.split()}
 
-    def get(name: str) -> Any:
+    def get(name: str) -> object:
         if name not in homes:
             raise AttributeError(f"module {room!r} has no attribute {name!r}")
         return getattr(import_module(f".{homes[name]}", room), name)

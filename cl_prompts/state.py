@@ -61,7 +61,7 @@ class Registered:
                 setattr(self.owner, name, saved)
 
 
-def _saved(value: Any) -> Any:
+def _saved(value: object) -> object:
     if isinstance(value, torch.Generator):
         return value.get_state()
     if isinstance(value, Tensor):

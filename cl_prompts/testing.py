@@ -22,14 +22,14 @@ from cl_prompts.strategies.base.online import OnlineStrategy
 N_CLASSES = 6
 N_TASKS = 3
 #: scenario -> its toy stream
-STREAMS: dict[str, Callable[..., Any]] = {
+STREAMS: dict[str, Callable[..., object]] = {
     "si_blurry": partial(si_blurry_benchmark, n_tasks=N_TASKS, seed=3),
     "class_incremental": partial(class_incremental_benchmark, n_tasks=N_TASKS),
     "mlcil": partial(mlcil_benchmark, protocol="B0-C2"),
 }
 
 
-class ToyImages(Dataset[Any]):
+class ToyImages(Dataset[object]):
     """Random images in the colours of their classes.
 
     Args:
@@ -54,7 +54,7 @@ class ToyImages(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.targets)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+    def __getitem__(self, index: int) -> tuple[Tensor, object]:
         label = self.targets[index]
         return self.images[index], int(label) if label.ndim == 0 else torch.from_numpy(label)
 
@@ -89,11 +89,11 @@ class Trial:
         """The strategy after the stream; checks do not change it."""
         return self.fit(self.make(), self.experiences())
 
-    def experiences(self) -> list[Any]:
+    def experiences(self) -> list[object]:
         """Return the experiences of a new training stream."""
         return list(self.stream().train_stream)
 
-    def fit(self, strategy: OnlineStrategy, experiences: list[Any]) -> OnlineStrategy:
+    def fit(self, strategy: OnlineStrategy, experiences: list[object]) -> OnlineStrategy:
         """Train on experiences in turn, or at once for a method of the whole stream."""
         for part in [experiences] if strategy.whole_stream else experiences:
             strategy.train(part, eval_streams=[])
@@ -105,7 +105,7 @@ class Trial:
             return strategy.model.eval()(self.images)
 
 
-def check_strategy(method: Callable[..., OnlineStrategy], **settings: Any) -> None:
+def check_strategy(method: Callable[..., OnlineStrategy], **settings: object) -> None:
     """Run all conformance checks on a strategy.
 
     Each check trains on a few random images with the embedded ViT, once or twice per stream:
@@ -133,7 +133,7 @@ def check_strategy(method: Callable[..., OnlineStrategy], **settings: Any) -> No
                 raise AssertionError(f"{check.__name__} on {scenario}: {error}") from error
 
 
-def _trial(method: Any, scenario: str, backbone: Any, given: dict[str, Any]) -> Trial | None:
+def _trial(method: Any, scenario: str, backbone: Any, given: dict[str, object]) -> Trial | None:
     """Return the trial of a method on a scenario; None if the method does not support it."""
     several = scenario == "mlcil"
     accepted = method.settings()

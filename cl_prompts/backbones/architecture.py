@@ -153,7 +153,7 @@ class Architecture:
 
 def _check_block(block: nn.Module) -> None:
     """Raise ``InputError`` unless a block is a pre-norm block with plain self-attention."""
-    attention: Any = getattr(block, "attn", None)
+    attention: object = getattr(block, "attn", None)
     kinds = (Attention, eva.EvaAttention, eva.AttentionRope)
     grouped = getattr(attention, "num_kv_groups", 1) > 1
     if type(block) not in (Block, eva.EvaBlock) or type(attention) not in kinds or grouped:

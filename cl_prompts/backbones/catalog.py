@@ -4,9 +4,6 @@ from typing import NamedTuple
 
 EMBEDDED = "glyph_vit_tiny"
 
-#: SHA-256 of its weight file. Files in the hub's cache are named by their SHA-256.
-EMBEDDED_SHA256 = "fb1a1672089a9289d186d111ef4f7a16c012504b6baffcca16be71ccc2c7a5e9"
-
 
 class Backbone(NamedTuple):
     """A pre-trained ViT.

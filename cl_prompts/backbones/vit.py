@@ -94,8 +94,6 @@ class FrozenViT(nn.Module):
         """Length of the unprompted sequence: class token, registers, patches."""
         self.normalises = bool((self.mean != 0).any() or (self.std != 1).any())
         """Whether the backbone normalises images; not with ``normalisation="none"``."""
-        self.published = False
-        """Whether the weights are the published file of this name, by its SHA-256."""
 
     def train(self, mode: bool = True) -> FrozenViT:
         """Stay in evaluation mode, without dropout or running statistics."""

@@ -17,10 +17,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from cl_prompts.backbones.architecture import Architecture
-from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED, EMBEDDED_SHA256
+from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
 from cl_prompts.backbones.vit import FrozenViT, Normalisation, Precision
 from cl_prompts.backbones.weight_files import load_weights
-from cl_prompts.checks import fits, sha256
+from cl_prompts.checks import fits
 from cl_prompts.errors import InputError, unknown
 
 
@@ -70,9 +70,7 @@ def create_backbone(
     else:
         load_weights(vit, file)
     own = normalisation_of(normalisation, vit)
-    backbone = FrozenViT(vit, normalisation=own, precision=precision)
-    backbone.published = file is not None and is_published(name, file)
-    return backbone
+    return FrozenViT(vit, normalisation=own, precision=precision)
 
 
 def normalisation_of(name: str | Normalisation, vit: nn.Module) -> Normalisation:
@@ -201,17 +199,3 @@ def _weight_file(name: str, weights: str) -> Path:
                 f" {place[0]} by hand, and give that file: weights=FILE in a run, else --weights"
             ) from error
     return cached
-
-
-def is_published(name: str, file: Path) -> bool:
-    """Return whether a file has the published weights of a backbone, by its SHA-256.
-
-    The known hashes are those of the embedded file and of the hub's local cache.
-
-    >>> is_published(EMBEDDED, _embedded_path())
-    True
-    """
-    cached = _cached_file(name)
-    # Cached files are named by their SHA-256.
-    own = EMBEDDED_SHA256 if name == EMBEDDED else cached and cached.resolve().name
-    return sha256(file) == own

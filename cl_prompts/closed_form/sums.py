@@ -83,12 +83,12 @@ def sums_of(part: nn.Module) -> dict[str, tuple[Tensor, int | None]]:
     return {name: (getattr(part, name), axes.get(name)) for name in names}
 
 
-def not_sums(module: Any, sign: int = 1) -> str | None:
+def not_sums(module: nn.Module, sign: int = 1) -> str | None:
     """Return why a state cannot be added (sign 1) or subtracted (-1), or None."""
     return next(filter(None, (limits.reason(sign) for limits in _limits_of(module))), None)
 
 
-def order_matters(module: Any) -> str | None:
+def order_matters(module: nn.Module) -> str | None:
     """Why a state depends on the order of the stream; None if scores are equal in any order."""
     return next(filter(None, (limits.add or limits.order for limits in _limits_of(module))), None)
 
@@ -128,7 +128,7 @@ def rearranged(
     return found
 
 
-def _has(part: nn.Module, name: str) -> bool:
+def _has(part: object, name: str) -> bool:
     return isinstance(getattr(part, name, None), Tensor)
 
 
@@ -136,7 +136,7 @@ def _pairs(whole: nn.Module, other: nn.Module) -> Iterator[tuple[Any, Any]]:
     return zip(whole.modules(), other.modules(), strict=True)
 
 
-def _check_combinable(part: Any, theirs: Any, sign: int) -> None:
+def _check_combinable(part: object, theirs: object, sign: int) -> None:
     for one in (part, theirs):
         reason = one.limits().reason(sign) if hasattr(one, "limits") else None
         if reason:

@@ -30,7 +30,7 @@ class SymmetricSums(nn.Module):
         for name in self.symmetric:
             destination[prefix + name] = folded(destination[prefix + name])
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: object) -> None:
         for name in self.symmetric:
             given = state_dict.get(prefix + name)
             n = getattr(self, name).shape[-1]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -198,7 +198,7 @@ class FeatureWhitening(nn.Module):
         variance = self.scatter / self.count.clamp(min=1) + VARIANCE_EPS
         return torch.where(self.count > 0, variance.sqrt(), torch.ones_like(variance)).float()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # An empty tensor shows the target device, which may lack float64.
         buffer = next(self.buffers(), None)
         if buffer is not None and fn(torch.empty(0)).device.type in SINGLE_PRECISION_DEVICES:

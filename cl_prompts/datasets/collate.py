@@ -74,7 +74,7 @@ class LabelledItems(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.targets)
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> object:
         item = self.data[int(index)]
         entries = entries_of(item)
         if len(entries) > 1 and not self.replace:
@@ -91,12 +91,12 @@ class HeldOutItems(LabelledItems):
     ('image 1', 3)
     """
 
-    def __getitem__(self, index: int) -> Any:
+    def __getitem__(self, index: int) -> object:
         with viewing(index):
             return super().__getitem__(index)
 
 
-def collate(items: list[Any]) -> Any:
+def collate(items: list[object]) -> Any:
     """Collate items (image, label, ...) by ``default_collate``, with clear errors.
 
     >>> collate([(Tensor(3, 8, 8), "cat")])

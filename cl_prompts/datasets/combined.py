@@ -80,7 +80,7 @@ class CombinedSet(ImageSet):
     def fingerprint(self, hashed: Hashed | None = None) -> dict[str, Any]:
         """Identify images and labels."""
         labels = labels_fingerprint(self.targets, self.ignored, self.domains)
-        found: dict[str, Any] = {"images": len(self), "labels": labels, "files": None}
+        found: dict[str, object] = {"images": len(self), "labels": labels, "files": None}
         parts = [part.fingerprint(hashed) for part in self.parts]
         for key in ("files", "contents"):
             values = json.dumps([part[key] for part in parts])

@@ -7,7 +7,6 @@ import math
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -206,7 +205,7 @@ class DataSet:
         """Domains of the training images, sorted; empty without domains."""
         return domain_names(self.train.domains)
 
-    def fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, object]:
         """Identify this data by hashes, as JSON values.
 
         ``classes`` is the SHA-256 of the class names in order. ``training`` and ``test`` each have
@@ -222,7 +221,7 @@ class DataSet:
         """
         # Names cannot contain the separator.
         names = hashlib.sha256("\0".join(self.classes).encode()).hexdigest()
-        found: dict[str, Any] = {"name": self.name, "classes": names}
+        found: dict[str, object] = {"name": self.name, "classes": names}
         hashed: tuple[Hashed, Hashed] = {}, {}
         found["training"] = self.train.fingerprint(hashed[0])
         found["test"] = self.test.fingerprint(hashed[1])

@@ -243,7 +243,7 @@ def _labelled(
         rows[name] = values if several else [[value] for value in values]
     # A missing label is None; on the hub also -1.
     met = {*chain.from_iterable(chain.from_iterable(rows.values()))} - {None}
-    known: Sequence[Any] = range(len(inner.names)) if _is_class(inner) else sorted(met)
+    known: Sequence[object] = range(len(inner.names)) if _is_class(inner) else sorted(met)
     classes = tuple(inner.names) if _is_class(inner) else tuple(map(str, known))
     place = {value: position for position, value in enumerate(known)}
     parts = []

@@ -95,7 +95,7 @@ def read_features(folder: Path) -> Source:
     return Source(parts, tuple(names))
 
 
-def _json(path: Path, default: Any) -> Any:
+def _json(path: Path, default: object) -> Any:
     """Content of a JSON file; the default without the file."""
     return json.loads(path.read_text("utf-8")) if path.is_file() else default
 

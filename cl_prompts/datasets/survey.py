@@ -173,7 +173,7 @@ def survey(
     return found.as_whole() if whole and "test_percent" in settings else found
 
 
-def _read(place: Path, split: Mapping[str, Any]) -> tuple[dict[str, Any], Source]:
+def _read(place: Path, split: Mapping[str, Any]) -> tuple[dict[str, object], Source]:
     """Return the section ``dataset`` for images, and these; ``split`` is for a single part."""
     on_hub = hub_options(place)
     if on_hub:
@@ -198,7 +198,7 @@ def _read(place: Path, split: Mapping[str, Any]) -> tuple[dict[str, Any], Source
 
 
 def _looked_at(
-    settings: dict[str, Any], source: Source, remarks: list[str], progress: Progress | None
+    settings: dict[str, object], source: Source, remarks: list[str], progress: Progress | None
 ) -> Survey:
     train, test = source.parts
     check_files("this data set", train.files, test.files)

@@ -21,7 +21,7 @@ HOOKS = ("add_task", "grown")
 
 @torch.no_grad()
 def grow_parts(
-    parts: Iterable[Any], axes: Axes, n: int, *, first: int, seed: int
+    parts: Iterable[object], axes: Axes, n: int, *, first: int, seed: int
 ) -> dict[nn.Parameter, nn.Parameter]:
     """Add entries to all parts, in place.
 

@@ -131,7 +131,7 @@ class BaseSplit:
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter(self.tasks)
 
-    def __getitem__(self, task: Any) -> Any:
+    def __getitem__(self, task: Any) -> object:
         """Return the rows of one task, or a tuple of them for a slice."""
         return self.tasks[task]
 
@@ -172,7 +172,7 @@ class BaseSplit:
         notes = f"in several tasks: {several} samples; in no task: {none}"
         return "\n".join([self.title, *map("  ".join, zip(*cells, strict=True)), notes])
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         """Return all fields as JSON values, with the sizes of the tasks instead of their rows."""
         kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "tasks"}
         return json.loads(json.dumps({**kept, "sizes": self.sizes}, default=_plain))

@@ -114,7 +114,7 @@ def experience_data(
             data = LabelledItems(data, labels)  # a user's items may lack the label
         items = Subset(data, rows)  # type: ignore[arg-type]
     if isinstance(split, MultiLabelSplit):
-        targets: Any = MultiHotTargets(labels[rows] * visible, visible)
+        targets: object = MultiHotTargets(labels[rows] * visible, visible)
         items = LabelledItems(items, targets, replace=True)
     else:
         # A list of integers would take much more memory.
@@ -137,7 +137,7 @@ class _Zeros(ConstantSequence):
     Avalanche reads the task label of an experience from element 0, also of an empty experience.
     """
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: object) -> object:
         return 0 if index == 0 else super().__getitem__(index)
 
     def subset(self, indices: Sequence[int]) -> ConstantSequence:

@@ -163,14 +163,14 @@ class Journal:
         places = "INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?)"
         self._database.execute(places, (*made, time.time()))
 
-    def note(self, **values: Any) -> None:
+    def note(self, **values: object) -> None:
         """Store facts about the session, by name."""
         rows = [(name, json.dumps(value)) for name, value in values.items()]
         self._database.executemany("INSERT OR REPLACE INTO about VALUES (?, ?)", rows)
 
     # ----------------------------------------------------------------------------------- reading
 
-    def _rows(self, query: str, *values: Any) -> list[Any]:
+    def _rows(self, query: str, *values: object) -> list[Any]:
         with self._lock:
             return self._database.execute(query, values).fetchall()
 
@@ -192,12 +192,12 @@ class Journal:
         """Number of the last event, 0 before the first."""
         return self._value("SELECT max(seq) FROM events") or 0
 
-    def events(self, where: str = "TRUE", *values: Any, of: str = "events") -> list[Event]:
+    def events(self, where: str = "TRUE", *values: object, of: str = "events") -> list[Event]:
         """Return events of a condition, in order."""
         query = f"SELECT {_EVENT} FROM {of} WHERE {where} ORDER BY seq"
         return [Event(*row) for row in self._rows(query, *values)]
 
-    def learned(self, where: str = "TRUE", *values: Any) -> list[Event]:
+    def learned(self, where: str = "TRUE", *values: object) -> list[Event]:
         """Return learned images that are not undone, of a condition, in order."""
         return self.events(where, *values, of="learned")
 

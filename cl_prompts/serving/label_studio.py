@@ -34,7 +34,7 @@ class _Annotation(BaseModel):
 class _Task(BaseModel):
     id: int
     project: int = 0
-    data: dict[str, Any] = {}
+    data: dict[str, object] = {}
     annotations: list[_Annotation] = []
 
 
@@ -92,7 +92,7 @@ class Remote:
             raise InputError(f"{origin} is not an origin such as http://localhost:8080")
         self.origin, self.token = origin.rstrip("/"), os.environ.get(_KEY, "")
 
-    def image(self, address: Any) -> bytes:
+    def image(self, address: object) -> bytes:
         """Fetch an image that a task names.
 
         Raises:
@@ -247,11 +247,11 @@ class LabelStudio(Service):
             self.learner.undo(event.seq).result()
 
 
-def _all(given: Any) -> list[Any]:
+def _all(given: object) -> list[Any]:
     return given if isinstance(given, list) else [given]
 
 
-def _attempt(what: str, change: Callable[..., None], *given: Any) -> None:
+def _attempt(what: str, change: Callable[..., None], *given: object) -> None:
     try:
         change(*given)
     except Exception as error:  # the next one follows

@@ -1,7 +1,6 @@
 """Predictions of a serving model, and refusals of requests."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -40,7 +39,7 @@ class Snapshot:
     temperature: float | None
     threshold: float | None
 
-    def predict(self, encoded: Tensor) -> tuple[str, float, float, list[dict[str, Any]]]:
+    def predict(self, encoded: Tensor) -> tuple[str, float, float, list[dict[str, object]]]:
         """Return label, its probability, confidence and the five best classes of one image.
 
         Args:

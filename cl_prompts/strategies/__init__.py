@@ -17,6 +17,8 @@ from cl_prompts.errors import InputError, unknown
 from cl_prompts.user_code import load_object
 
 if TYPE_CHECKING:
+    from avalanche.core import BasePlugin
+
     from cl_prompts.strategies.base.online import OnlineStrategy
 
 
@@ -83,7 +85,7 @@ def _class(kind: str, name: str, entries: Mapping[str, StrategyEntry], base: typ
     return named
 
 
-def plugin_class(name: str) -> type[Any]:
+def plugin_class(name: str) -> type[BasePlugin]:
     """Load the class of a plugin by its name, or by ``"package.module:Class"``.
 
     Raises:
@@ -94,7 +96,7 @@ def plugin_class(name: str) -> type[Any]:
     return _class("plugin", name, PLUGINS, BasePlugin)
 
 
-def make_plugins(settings: Mapping[str, Mapping[str, Any] | None]) -> list[Any]:
+def make_plugins(settings: Mapping[str, Mapping[str, object] | None]) -> list[BasePlugin]:
     """Create plugins by name, each with its settings.
 
     Raises:

@@ -1,9 +1,7 @@
 """Weights by name and file, errors of incompatible weights, and normalisation."""
 
-import hashlib
 import math
 import os
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +15,6 @@ from cl_prompts.backbones.architecture import Architecture
 from cl_prompts.backbones.weight_files import read_weights
 from cl_prompts.backbones.weights import EMBEDDED, create_backbone, normalisation_of
 from cl_prompts.errors import InputError
-from tests.hub import hub
 from tests.toy_vits import tiny_vit
 
 SMALL = "test_vit"  # timm's own tiny ViT for tests: 160 px, patch 16, width 64
@@ -36,23 +33,6 @@ def test_the_embedded_vit_loads_and_resizes() -> None:
     assert (backbone.image_size, backbone.dim, backbone.depth) == (32, 128, 6)
     assert create_backbone(image_size=48).n_tokens == 37
     assert torch.isfinite(backbone(torch.rand(2, 3, 32, 32))).all()
-
-
-def test_published_weights_are_known_by_their_content_alone(
-    checkpoint: Path, tmp_path: Path
-) -> None:
-    embedded = create_backbone()
-    assert embedded.published
-    assert embedded.thawed().published
-    with pytest.warns(UserWarning, match="RANDOM"):
-        assert not create_backbone(weights="random").published
-    assert not create_backbone("test_vit.r160_in1k", weights=checkpoint).published
-    state = embedded.vit.state_dict()
-    save_file(state, tmp_path / "glyph_vit_tiny.safetensors")  # the same values, in fp32
-    assert not create_backbone(weights=tmp_path / "glyph_vit_tiny.safetensors").published
-    asset = resources.files("cl_prompts") / "assets" / "glyph_vit_tiny.safetensors"
-    (tmp_path / "mine.safetensors").write_bytes(asset.read_bytes())
-    assert create_backbone(weights=tmp_path / "mine.safetensors").published
 
 
 def test_safetensors_and_pth_give_the_same_network(checkpoint: Path, tmp_path: Path) -> None:
@@ -97,18 +77,6 @@ def test_without_the_hub_the_file_to_fetch_is_named(monkeypatch: pytest.MonkeyPa
     says = "cannot reach the hub .* download model.safetensors of timm/test_vit.r160_in1k by hand"
     with pytest.raises(InputError, match=says):
         create_backbone("test_vit.r160_in1k")
-
-
-@pytest.mark.parametrize("named", [True, False])
-def test_weights_are_the_published_ones_by_the_hash_that_the_hub_names(
-    named: bool, checkpoint: Path, tmp_path: Path
-) -> None:
-    content = checkpoint.read_bytes()
-    with hub(tmp_path / "cache") as found:
-        found.repositories["timm/test_vit.r160_in1k"] = {"model.safetensors": content}
-        found.headers = {"ETag": hashlib.sha256(content).hexdigest() if named else "abc"}
-        for _ in range(2):  # fetched, and from the cache
-            assert create_backbone("test_vit.r160_in1k").published == named
 
 
 class Evil:

@@ -78,11 +78,11 @@ def parser_of(commands: Sequence[Callable[..., None]]) -> tuple[Parser, Any]:
     return parser, choices
 
 
-def _add(command: Any, parameter: inspect.Parameter, kind: Any, sentence: str) -> None:
+def _add(command: Any, parameter: inspect.Parameter, kind: object, sentence: str) -> None:
     """Add an argument or option to a command."""
     name = parameter.name
     required = parameter.default is parameter.empty
-    given: dict[str, Any] = {"help": sentence, "default": None if required else parameter.default}
+    given = {"help": sentence, "default": None if required else parameter.default}
     if kind is bool:
         command.add_argument(f"--{name.replace('_', '-')}", action="store_true", **given)
         return
@@ -102,7 +102,7 @@ def _add(command: Any, parameter: inspect.Parameter, kind: Any, sentence: str) -
 
 def parsed(
     commands: Sequence[Callable[..., None]], arguments: Sequence[str]
-) -> tuple[Callable[..., None], dict[str, Any]]:
+) -> tuple[Callable[..., None], dict[str, object]]:
     """Parse a command line into a command and its arguments.
 
     Raises:

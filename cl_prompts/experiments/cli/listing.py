@@ -15,7 +15,7 @@ from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes.parameters import CODE, LISTS, Parameter, parameters
 from cl_prompts.experiments.recipes.recipe_files import recipe_names, recipe_text
 from cl_prompts.experiments.recipes.values import plain, written
-from cl_prompts.experiments.run_folder.files import MODEL
+from cl_prompts.experiments.run_folder.files import MODEL, read_json
 
 _WIDTH = 96  # characters of a line of text
 SHOWN = (*CODE, "backbone", "evaluation")
@@ -57,10 +57,8 @@ def listed(name: str | None = None) -> str:
     return "\n".join(blocks)
 
 
-def runs_below(above: Path) -> list[tuple[str, Path, dict[str, Any]]]:
+def runs_below(above: Path) -> list[tuple[str, Path, dict[str, object]]]:
     """Return starting times, folders and summaries of the runs below a folder, the newest last."""
-    from cl_prompts.experiments.run_folder.files import read_json
-
     found = []
     for file in above.rglob("summary.json"):
         with suppress(InputError):  # damaged, or about to be written
@@ -89,8 +87,6 @@ def latest_model(models: Path, runs: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    from cl_prompts.experiments.run_folder.files import read_json
-
     found = [file for above in (models, runs) for file in above.rglob("model.json")]
     found = [file for file in found if not any(p.startswith(".") for p in file.parts)]
     if not found:
@@ -100,7 +96,7 @@ def latest_model(models: Path, runs: Path) -> Path:
         return folder
     run = folder.parent
     for plan in run.parent.parent.glob("plan-*.json"):
-        planned = [plan.parent / one["folder"] for one in read_json(plan)["runs"]]
+        planned = [plan.parent / place for place in read_json(plan)["runs"]]
         if run in planned:
             return next(one for one in planned if (one / MODEL / "model.json").is_file())
     return run

@@ -107,7 +107,7 @@ def predict(
     found = image_files(images)
     # After the check of paths, since this import is slow.
     loaded = _loaded(model, trust_code)
-    broken: list[Any] = []
+    broken: list[object] = []
     try:
         labels = loaded.predict(found, unknown=unknown)
     except RunError:
@@ -350,12 +350,7 @@ def _save(model: Model, out: Path) -> None:
 
 
 def _continue_run(
-    parent: Path,
-    place: Path,
-    settings: Sequence[str],
-    out: Path,
-    command_line: str,
-    **share: Any,
+    parent: Path, place: Path, settings: Sequence[str], out: Path, command_line: str, **share: Any
 ) -> None:
     """Continue a finished run on further images."""
     from cl_prompts.experiments.runner.continuing import prepared

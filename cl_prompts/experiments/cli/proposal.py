@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from cl_prompts.datasets.survey import Survey
 from cl_prompts.experiments.recipes.values import yaml_text
@@ -65,7 +64,7 @@ def recipe_for(
     baseline, prompts = "ncm", "mvp"
     words = f"Si-Blurry in {n_tasks} tasks"
     scenario = "si_blurry_multi_label" if found.multi_label else "si_blurry"
-    stream: dict[str, Any] = {"n_tasks": n_tasks, "disjoint_percent": 50, "blurry_percent": 10}
+    stream: dict[str, object] = {"n_tasks": n_tasks, "disjoint_percent": 50, "blurry_percent": 10}
     if len(found.domains) > 1:
         # S-Prompts were published for consecutive domains.
         scenario, prompts = "domain_incremental", "s_prompt"
@@ -96,7 +95,7 @@ seeds: [1, 2, 3]
 """
 
 
-def _flow(settings: Mapping[str, Any]) -> str:
+def _flow(settings: Mapping[str, object]) -> str:
     """Settings on one line of YAML."""
     text = yaml_text(settings, default_flow_style=True, allow_unicode=True, width=math.inf)
     return text.rstrip()

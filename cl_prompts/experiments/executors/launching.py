@@ -212,7 +212,7 @@ class RayTasks:
             max_retries=RESUBMISSIONS,
             max_calls=1,  # a fresh process for each run
         )(_as_task)
-        self._tasks: dict[Future[None], Any] = {}
+        self._tasks: dict[Future[None], object] = {}
 
     def submit(self, function: Callable[..., None], /, *arguments: object) -> Future[None]:
         """Submit a function to Ray."""
@@ -272,7 +272,7 @@ class SlurmJobs:
             timeout_min=_MINUTES,
         )
 
-    def submit(self, function: Callable[..., None], /, *arguments: object) -> Any:
+    def submit(self, function: Callable[..., None], /, *arguments: object) -> object:
         """Submit a job."""
         try:
             return self._executor.submit(function, *arguments, self._threads)

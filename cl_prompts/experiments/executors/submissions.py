@@ -36,7 +36,7 @@ class Display(Protocol):
 
 def job_ends(
     jobs: Sequence[Job], how: Launching, display: Display, *, device: str, out: Path, threads: int
-) -> Generator[tuple[Any, Fault], None, None]:
+) -> Generator[tuple[object, Fault], None, None]:
     """Execute jobs; yield each with its error or None when it ends.
 
     A signal, or closing the generator, asks the jobs under way to save their state and end.
@@ -79,7 +79,7 @@ def job_ends(
             raise
 
 
-def _done(under_way: dict[Any, Job], executor: Executor) -> list[Any]:
+def _done(under_way: dict[Any, Job], executor: Executor) -> list[object]:
     """Return what has ended, after a moment if there is nothing."""
     done = [submitted for submitted in under_way if submitted.done()]
     if not done:
@@ -94,7 +94,7 @@ def _is_broken(submitted: Future[None]) -> bool:
     return isinstance(submitted.exception(), BrokenExecutor)
 
 
-def _fault(job: Job, submitted: Any, deaths: Counter[int]) -> Fault:
+def _fault(job: Job, submitted: object, deaths: Counter[int]) -> Fault:
     """Return why a job failed; None if it is to be submitted again."""
     # The results of Slurm's jobs are pickles.
     error = submitted.exception() if isinstance(submitted, Future) else None

@@ -1,7 +1,6 @@
 """Heat maps of classes, tasks, streams and prompts."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -73,7 +72,7 @@ def usage_chart(counts: ArrayLike) -> Chart:
     return heat_map(share, "share of uses (%)", x=x, y=y, domain=(0, most))
 
 
-def stream_chart(stream: Mapping[str, Any], class_names: Sequence[str] | None = None) -> Chart:
+def stream_chart(stream: Mapping[str, object], class_names: Sequence[str] | None = None) -> Chart:
     """Draw the share of each class in each task; a disjoint class has all of it in one.
 
     Args:

@@ -32,7 +32,7 @@ _COLUMN = 245  # width of a figure in points, 3.4 inches
 def theme(*, dark: bool = False, size: int = 11) -> dict[str, Any]:
     """Return the Vega-Lite configuration of all charts, with letters of a size in pixels."""
     ink, faint = ("#D3D9DF", "#3A424B") if dark else ("#333333", "#D9D9D9")
-    labels: dict[str, Any] = {"labelColor": ink, "titleColor": ink, "titleFontWeight": "normal"}
+    labels: dict[str, object] = {"labelColor": ink, "titleColor": ink, "titleFontWeight": "normal"}
     labels |= {"labelFontSize": size, "titleFontSize": size + 1}
     return {
         "background": "transparent" if dark else "white",
@@ -46,7 +46,7 @@ def theme(*, dark: bool = False, size: int = 11) -> dict[str, Any]:
     }
 
 
-def spec(chart: Chart, alt_text: str) -> dict[str, Any]:
+def spec(chart: Chart, alt_text: str) -> dict[str, object]:
     """Return the Vega-Lite specification for a page; the page adds the theme."""
     found = chart.to_dict(validate=False)  # a test validates, which takes most of the time
     del found["config"]  # Altair's own default
@@ -89,11 +89,11 @@ def named(names: Sequence[object] | None, count: int) -> list[str]:
     return ["".join(sign if sign.isprintable() else "?" for sign in text) for text in texts]
 
 
-def _axis(kind: type[alt.X] | type[alt.Y], field: str, about: Axis) -> Any:
+def _axis(kind: type[alt.X] | type[alt.Y], field: str, about: Axis) -> object:
     """Axis of names in their order."""
     title, names = about
     # Beside a few rows, a vertical title would be longer than the plot.
-    above: dict[str, Any] = {}
+    above: dict[str, object] = {}
     if kind is alt.Y:
         above = {"titleAngle": 0, "titleX": 0, "titleY": -8}
         above |= {"titleAlign": "left", "titleBaseline": "bottom"}
@@ -102,12 +102,7 @@ def _axis(kind: type[alt.X] | type[alt.Y], field: str, about: Axis) -> Any:
 
 
 def heat_map(
-    values: Floats,
-    measure: str,
-    *,
-    x: Axis,
-    y: Axis,
-    domain: Sequence[float] = (0, 100),
+    values: Floats, measure: str, *, x: Axis, y: Axis, domain: Sequence[float] = (0, 100)
 ) -> Chart:
     """Draw a matrix, with numbers in its cells where there is room; NaN is blank.
 

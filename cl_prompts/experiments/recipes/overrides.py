@@ -50,7 +50,10 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
         if not _choose(recipe, key.strip(), parsed(value)):
             settings.append((key.strip(), parsed(value)))
     if recipe["run"] == ["all"]:
-        recipe["run"] = [name for name in recipe["strategies"] if _runs_under(recipe, name)]
+        # Joint training fits no budget.
+        free = recipe["budget"] is None and recipe["memory"] is None
+        names = recipe["strategies"]
+        recipe["run"] = [one for one in names if free or not strategy_class(one).whole_stream]
     if recipe["budget"] is not None and any(key.endswith("online_iter") for key, _ in settings):
         raise InputError("budget replaces online_iter: leave one of them out")
     if not settings:
@@ -80,12 +83,6 @@ def _choose(recipe: Recipe, key: str, value: object) -> bool:
     else:
         return False
     return True
-
-
-def _runs_under(recipe: Recipe, strategy: str) -> bool:
-    """Whether a strategy fits the budgets of a recipe, for ``strategy=all``."""
-    free = recipe["budget"] is None and recipe["memory"] is None
-    return free or not strategy_class(strategy).whole_stream
 
 
 def _keys(recipe: Recipe, typed: Sequence[str]) -> dict[str, list[Place]]:

@@ -32,7 +32,7 @@ class Parameter(NamedTuple):
         sentence: its description.
     """
 
-    kind: Any
+    kind: object
     default: Any
     sentence: str = ""
 
@@ -132,7 +132,7 @@ def argument_sentences(doc: str) -> dict[str, str]:
 
 
 @cache
-def _kind_of(text: str) -> Any:
+def _kind_of(text: str) -> object:
     return eval(text, dict(TYPES))  # of the package's own settings.json
 
 
@@ -271,7 +271,7 @@ def validated(where: str, accepted: Parameters, given: Arguments) -> Arguments:
     return found
 
 
-def _fitting(where: str, key: str, value: object, kind: object) -> Any:
+def _fitting(where: str, key: str, value: object, kind: object) -> object:
     """Check a value; a text ``a,b`` becomes a list where only a list fits."""
     try:
         return fits(key, value, kind, of=where)

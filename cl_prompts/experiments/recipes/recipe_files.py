@@ -23,7 +23,6 @@ Recipe = Arguments
 TOP: Recipe = {
     "seeds": [1],
     "stream_seed": None,
-    "orders": None,
     "budget": None,
     "memory": None,
     "device": "auto",

@@ -198,16 +198,9 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
     held |= {section: recipe.get(section) or {} for section in SECTIONS}
     accepted_by = {name: parameters("strategy", name) for name in strategies}
     accepted = {key for own in accepted_by.values() for key in own}
-    n_orders = fits("orders", recipe["orders"], Annotated[int, Ge(1), Le(1000)] | None)
-    if n_orders and held["scenario"].get("class_order") is not None:
-        raise InputError("give either orders or scenario.class_order, not both")
     runs = []
-    for strategy, budget, seed, order in itertools.product(
-        strategies,
-        values.as_budgets(recipe["budget"]),
-        values.as_seeds("seed", recipe["seeds"]),
-        range(1, n_orders + 1) if n_orders else [None],
-    ):
+    budgets, seeds = values.as_budgets(recipe["budget"]), values.as_seeds("seed", recipe["seeds"])
+    for strategy, budget, seed in itertools.product(strategies, budgets, seeds):
         stream = seed if recipe["stream_seed"] is None else recipe["stream_seed"]
         options = _given(recipe, strategy, accepted)
         if budget is not None:
@@ -215,10 +208,7 @@ def runs_of(recipe: Recipe, name: str, overrides: Sequence[str] = ()) -> list[Ru
             options["plugins"] = {**plugins, "budget": {"passes": budget}}
             # The budget replaces it; strategies may have another default.
             options |= {"online_iter": 1} if "online_iter" in accepted_by[strategy] else {}
-        run = RunConfig(name, strategy, seed, stream, **held, options=options)
-        if order is not None:
-            run.scenario = {**run.scenario, "class_order": order}
-        runs.append(run.checked())
+        runs.append(RunConfig(name, strategy, seed, stream, **held, options=options).checked())
     return runs
 
 

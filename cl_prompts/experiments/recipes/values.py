@@ -163,7 +163,7 @@ def as_bytes(value: object) -> int | None:
     return round(float(found[1]) * 1000 ** " kMG".index(found[2] or " "))
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Any:
     """Convert tuples to lists and paths to texts, which YAML can store."""
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
@@ -172,7 +172,7 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def flat(config: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def flat(config: Mapping[str, object], above: str = "") -> Iterator[tuple[str, Any]]:
     """Flatten settings to dotted names.
 
     An empty mapping, such as a plugin without settings, is a value. So is the order of several

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -18,7 +17,7 @@ from cl_prompts.experiments.results.groups import Group
 from cl_prompts.experiments.results.metrics import BYTES, COMPUTE, Metric
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
-Fields = dict[str, Any]
+Fields = dict[str, object]
 _LONGEST_STEM = 150  # of the name of a file
 
 

@@ -76,10 +76,8 @@ def _render(
     loader = PackageLoader("cl_prompts.experiments.report")
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     options = [] if reference is None else ["--reference", reference]
-    finished = [run for run in runs if run.finished]
     template = env.get_template("report.html")
     html = template.render(
-        title=", ".join(dict.fromkeys(str(run.summary["recipe"]) for run in runs)),
         library=Markup(vl_convert.javascript_bundle()),  # type: ignore[call-arg]
         themes=script_json([theme(), theme(dark=True)]),
         parts=parts,
@@ -88,11 +86,8 @@ def _render(
         history=history,
         yaml_text=yaml_text,
         runs=runs,
-        finished=finished,
-        dates=sorted({str(run.environment["time"])[:10] for run in finished}),
         place=lambda path: Path(os.path.relpath(path.resolve(), base.resolve())).as_posix(),
         label=label_of,
-        commands=list(dict.fromkeys(str(run.summary.get("command") or "") for run in runs)),
         left_out={
             run.summary["dataset"]: run.summary for run in runs if run.summary.get("skipped_images")
         },

@@ -66,7 +66,7 @@ def options_of(run: RunRecord) -> dict[str, str]:
     return found
 
 
-def _settings(run: RunRecord, *, of_strategy: bool) -> dict[str, Any]:
+def _settings(run: RunRecord, *, of_strategy: bool) -> dict[str, object]:
     """Settings of the strategy, or all others, with hashes of the files and code that they name."""
     settings = {
         "budget" if key == BUDGET else key: value for key, value in run.identity["settings"].items()

@@ -9,7 +9,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from cl_prompts.errors import InputError, all_of, unknown
 from cl_prompts.experiments.results.aggregates import Aggregate, Difference, Seeded
@@ -356,7 +356,7 @@ def _tex(text: str) -> str:
     return re.sub(r"(?<!\S)-(?=\d)|(?<=\[)-(?=\d)", "−", text).translate(_TEX)
 
 
-def _records(table: Table) -> Iterator[dict[str, Any]]:
+def _records(table: Table) -> Iterator[dict[str, object]]:
     """All numbers of a table, one record for each row and metric; None where undefined."""
     for row, found in table.group.table(table.metrics).items():
         for metric, one in zip(table.metrics, found, strict=True):

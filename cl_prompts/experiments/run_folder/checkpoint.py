@@ -20,7 +20,7 @@ from cl_prompts.experiments.run_folder import files
 CHECKPOINT_FILE = "checkpoint"
 
 
-def save(folder: Path, state: Mapping[str, Any]) -> None:
+def save(folder: Path, state: Mapping[str, object]) -> None:
     """Replace the checkpoint of a folder in one step.
 
     Args:
@@ -59,13 +59,13 @@ def load(folder: Path) -> dict[str, Any] | None:
         with ZipFile(file) as archive:
             if archive.testzip() is not None:
                 raise damaged
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        state: dict[str, object] = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, BadZipFile, pickle.UnpicklingError, LookupError) as error:
         raise damaged from error
     return state
 
 
-def plain(value: Any, where: str = "state") -> Any:
+def plain(value: Any, where: str = "state") -> object:
     """Return a state with its tensors on the CPU, each in its own memory.
 
     Raises:

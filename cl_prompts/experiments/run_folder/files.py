@@ -231,7 +231,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     text = read_text(path)
     try:
-        found: dict[str, Any] = json.loads(text)
+        found: dict[str, object] = json.loads(text)
     except ValueError as error:
         raise InputError(f"{path} is not JSON: restore it, or leave the run out") from error
     return found

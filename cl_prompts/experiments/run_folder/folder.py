@@ -30,7 +30,7 @@ ENVIRONMENT_FILE = "environment.json"
 _PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
 
 
-def environment(device: str, command: str) -> dict[str, Any]:
+def environment(device: str, command: str) -> dict[str, object]:
     """Return versions, machine and source revision of a run.
 
     Args:
@@ -88,7 +88,7 @@ class RunFolder:
     @classmethod
     @contextmanager
     def opened(
-        cls, path: Path, settings: RunConfig, identity: Mapping[str, Any], command: str
+        cls, path: Path, settings: RunConfig, identity: Mapping[str, object], command: str
     ) -> Iterator[RunFolder]:
         """Lock a folder; begin a run in it, or check that its unfinished run can be resumed.
 
@@ -123,7 +123,7 @@ class RunFolder:
                 files.replace(path / "config.yaml", [settings.to_yaml().encode()])
             yield cls(path, command)
 
-    def write_end(self, summary: Mapping[str, Any]) -> None:
+    def write_end(self, summary: Mapping[str, object]) -> None:
         """Write ``SHA256SUMS`` and the final ``summary.json`` of a finished run."""
         files.sync(self.path / METRICS_FILE)
         content = json_text(summary).encode()
@@ -141,7 +141,7 @@ class RunFolder:
         text = METRICS_HEADER if state is None else state["metrics"]
         files.replace(self.path / METRICS_FILE, [text.encode()])
 
-    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+    def save_checkpoint(self, state: Mapping[str, object]) -> None:
         """Replace the checkpoint.
 
         Args:

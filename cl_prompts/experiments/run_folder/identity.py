@@ -54,7 +54,7 @@ _WORDS = {
 }
 
 
-def identity_of(run: Run) -> dict[str, Any]:
+def identity_of(run: Run) -> dict[str, object]:
     """Return the identity of a run, in JSON's types.
 
     Returns:
@@ -75,7 +75,7 @@ def identity_of(run: Run) -> dict[str, Any]:
     }
 
 
-def settings_identity(settings: RunConfig) -> dict[str, Any]:
+def settings_identity(settings: RunConfig) -> dict[str, object]:
     """Return the part of the identity that is known before the run is built.
 
     Returns:

@@ -79,7 +79,7 @@ class Resources:
         known = _normalisation(settings, data)
         return self._backbone(settings, known or _normalisation(settings, self.data(settings)))
 
-    def _backbone(self, settings: RunConfig, normalisation: Any) -> FrozenViT:
+    def _backbone(self, settings: RunConfig, normalisation: object) -> FrozenViT:
         name, arguments = settings.section("backbone")
         if settings.dataset["name"] == STORED:  # no images pass through it
             name, arguments = EMBEDDED, {"weights": "default", "precision": "fp32"}
@@ -284,7 +284,7 @@ def _evaluation(settings: RunConfig, data: DataSet, split: BaseSplit) -> Anytime
     )
 
 
-def _normalisation(settings: RunConfig, data: DataSet | None = None) -> Any:
+def _normalisation(settings: RunConfig, data: DataSet | None = None) -> object:
     """Return means and deviations, or the name of a fixed pair.
 
     None if only the data set, which is a user's function and not loaded yet, defines them.

@@ -91,7 +91,7 @@ def prepared(
 
 def settings_of_child(
     parent: RunRecord,
-    dataset: Mapping[str, Any],
+    dataset: Mapping[str, object],
     n_classes: int,
     name: str,
     overrides: Sequence[str] = (),
@@ -138,7 +138,7 @@ def settings_of_child(
     if more or (child.strategy, child.seed) != (settings.strategy, settings.seed):
         raise InputError(
             f"a continual run has the strategy and seed of its parent, {settings.strategy} and"
-            f" {settings.seed}: leave out strategy=, seed= and orders="
+            f" {settings.seed}: leave out strategy= and seed="
         )
     _refuse_another_model(child, settings)
     child.recipe = f"{settings.recipe}+{name}"[-_NAME:]
@@ -160,14 +160,14 @@ def _refuse_another_model(child: RunConfig, parent: RunConfig) -> None:
             )
 
 
-def _of_model(settings: RunConfig) -> dict[str, Any]:
+def _of_model(settings: RunConfig) -> dict[str, object]:
     backbone = {f"backbone.{key}": value for key, value in settings.backbone.items()}
     for key in ("weights", "normalisation"):
         del backbone[f"backbone.{key}"]
     return {**backbone, **dict(flat(of_model(settings.options)))}
 
 
-def _images_like(settings: RunConfig, dataset: Mapping[str, Any]) -> dict[str, Any]:
+def _images_like(settings: RunConfig, dataset: Mapping[str, Any]) -> dict[str, object]:
     """Return the section of further images, with the transform of the parent's."""
     known = settings.dataset
     if is_dotted(known["name"]):  # its arguments may have other meanings
@@ -177,7 +177,7 @@ def _images_like(settings: RunConfig, dataset: Mapping[str, Any]) -> dict[str, A
     return {"augment": known["augment"], "crop": crop, **dataset}
 
 
-def _one_task(parent: RunRecord, n_classes: int) -> dict[str, Any]:
+def _one_task(parent: RunRecord, n_classes: int) -> dict[str, object]:
     """Return the scenario of a single task, announced as those of the parent are."""
     announced = bool(parent.stream.get("boundaries"))
     if parent.summary.get("domain_names"):  # the new images are one more domain
@@ -234,7 +234,7 @@ def state_of_parent(run: Run) -> tuple[int, dict[str, Any]]:
     return len(data.before.classes), found
 
 
-def scores_before(run: Run, n_tasks: int) -> dict[str, Any]:
+def scores_before(run: Run, n_tasks: int) -> dict[str, object]:
     """Return the content of ``before.json``: scores of the parent's model on the final test images.
 
     Overall, by known class and by domain. Images of new classes count as wrong, or in multi-label

@@ -1,7 +1,6 @@
 """A built run: its parts, its warnings, and its summary."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from avalanche.benchmarks import CLScenario
 
@@ -81,7 +80,7 @@ class Run:
             if not self.announced and self.strategy.period is None
         ]
 
-    def summary(self, *, seconds: float, command: str, ended: bool = True) -> dict[str, Any]:
+    def summary(self, *, seconds: float, command: str, ended: bool = True) -> dict[str, object]:
         """Return the content of ``summary.json`` except for status and error.
 
         Args:
@@ -110,7 +109,7 @@ class Run:
             **self._budget(),
         }
 
-    def _description(self) -> dict[str, Any]:
+    def _description(self) -> dict[str, object]:
         """Return what is known of a run at any time."""
         settings = self.settings
         backbone = self.strategy.model.backbone
@@ -121,7 +120,6 @@ class Run:
             "scenario": settings.scenario["name"],
             "backbone": getattr(backbone.features, "source", settings.backbone["name"]),
             "weights": settings.backbone["weights"],
-            "published_weights": backbone.published,
             "image_size": backbone.image_size,
             "seed": settings.seed,
             "stream_seed": settings.stream_seed,
@@ -135,14 +133,10 @@ class Run:
             "samples_seen": self.strategy.samples_seen,
         }
 
-    def _domains(self) -> dict[str, Any]:
-        """Return the domains in task order and their final accuracies; empty without domains."""
+    def _domains(self) -> dict[str, object]:
+        """Return the domains in task order; empty without domains."""
         order = getattr(self.split, "domains", None)
-        if order is None:
-            return {}
-        ends = self.anytime.curve.task_ends
-        found = self.anytime.by_domain(ends[-1]) if ends else {}
-        return {"domain_names": list(order), "accuracy_by_domain": found}
+        return {} if order is None else {"domain_names": list(order)}
 
     def _budget(self) -> dict[str, dict[str, float]]:
         """Return what training cost an arriving image, in F with backward passes, and the share of

@@ -147,12 +147,7 @@ class TaskLoop:
         run, strategy = self.run, self.run.strategy
         start = strategy.samples_seen
         tracker = Tracker(
-            self.folder,
-            run.anytime,
-            run.settings,
-            watcher,
-            total=self.total,
-            start=start,
+            self.folder, run.anytime, run.settings, watcher, total=self.total, start=start
         )
         if losses is not None:
             tracker.restore(losses, strategy.device)
@@ -227,7 +222,7 @@ class TaskLoop:
             Interrupted: ``request`` asked to stop; the state is saved.
         """
         strategy = self.run.strategy
-        tasks: list[Any] = list(self.run.benchmark.train_stream)
+        tasks: list[object] = list(self.run.benchmark.train_stream)
         if strategy.whole_stream:
             tasks = [tasks]
         self._saved = (strategy.samples_seen, time.perf_counter(), 2.0)

@@ -16,7 +16,7 @@ from cl_prompts.experiments.recipes.values import divided, parsed
 from cl_prompts.user_code import extra
 
 #: keys whose lists a recipe itself expands
-EXPANDED = ("strategy", "strategies", "run", "seed", "seeds", "orders", "budget", "tuned_on")
+EXPANDED = ("strategy", "strategies", "run", "seed", "seeds", "budget", "tuned_on")
 #: ratio of the ends from which a range is logarithmic
 _LOG_FROM = 10
 
@@ -87,7 +87,7 @@ class SearchSpace:
         Raises:
             InputError: a decreasing range, nothing to choose, or a missing Optuna.
         """
-        axes: dict[str, Any] = {}
+        axes: dict[str, object] = {}
         fixed, seeds = [], []
         for text in texts:
             key, _, value = text.partition("=")
@@ -117,7 +117,7 @@ class SearchSpace:
             texts.append(self.written(dict(zip(self.axes, nth, strict=True))))
         return texts
 
-    def written(self, values: Mapping[str, Any]) -> list[str]:
+    def written(self, values: Mapping[str, object]) -> list[str]:
         """Write chosen values as ``key=value`` texts, floats with three digits.
 
         >>> SearchSpace.of(["lr=1e-4..1e-1"]).written({"lr": 0.0123456})
@@ -133,7 +133,7 @@ class SearchSpace:
         return texts
 
 
-def axis_of(key: str, text: str) -> Any:
+def axis_of(key: str, text: str) -> object:
     """Return the Optuna distribution of a range or list; None for a single value.
 
     >>> axis_of("lr", "1e-4..1e-1").log, axis_of("dropout", "0..0.5").log

@@ -261,7 +261,7 @@ class Search:
     def _write(self) -> None:
         name = self.options.objective
         of_seeds = [f"{name} of seed {seed}" for seed in self.options.seeds]
-        rows: list[list[Any]] = [["trial", *self.space.axes, name, *of_seeds, "runs"]]
+        rows: list[list[object]] = [["trial", *self.space.axes, name, *of_seeds, "runs"]]
         for trial in self.study.trials:
             chosen = [text.partition("=")[2] for text in self.space.written(trial.params)]
             by_seed, folders = trial.user_attrs["values"], trial.user_attrs["folders"]

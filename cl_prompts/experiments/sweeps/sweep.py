@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -65,7 +64,7 @@ class Sweep:
         self._out = out
         self._console = console
         self._notes: list[str] = []
-        self._fingerprints: dict[str, dict[str, Any]] = {}
+        self._fingerprints: dict[str, dict[str, object]] = {}
         earlier = earlier_runs(out / settings[0].recipe)
         self.runs = [PlannedRun(self._folder(run, earlier), run, command) for run in settings]
         for folder in self.finished:
@@ -130,7 +129,7 @@ class Sweep:
             self._notes.append(f"{folder} is not used, and its run is repeated: {change}")
         return _NONE
 
-    def _measured(self, settings: RunConfig) -> dict[str, Any]:
+    def _measured(self, settings: RunConfig) -> dict[str, object]:
         # Data of a user's function may depend on the seed.
         of_seed = settings.seed if is_dotted(settings.dataset["name"]) else None
         key = json.dumps([settings.dataset, settings.backbone, of_seed])
@@ -160,5 +159,5 @@ def earlier_runs(above: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _key(made: Mapping[str, Any]) -> str:
+def _key(made: Mapping[str, object]) -> str:
     return json.dumps(made["settings"], sort_keys=True)

@@ -71,6 +71,7 @@ class Display(Progress):
         console: console for lines and bars.
         n_runs: total number of runs.
         clock: returns seconds.
+        what: what runs, for the lines.
 
     >>> with Display(Console(), 1) as display:
     ...     watcher = display.begin(1, "ncm seed 1")
@@ -80,7 +81,11 @@ class Display(Progress):
     """
 
     def __init__(
-        self, console: Console, n_runs: int, clock: Callable[[], float] = time.monotonic
+        self,
+        console: Console,
+        n_runs: int,
+        clock: Callable[[], float] = time.monotonic,
+        what: str = "run",
     ) -> None:
         super().__init__(
             *(TextColumn("{task.description}"), BarColumn(24)),
@@ -91,7 +96,7 @@ class Display(Progress):
             get_time=clock,
             speed_estimate_period=600,
         )
-        self.n_runs = n_runs
+        self.n_runs, self.what = n_runs, what
         self._runs: dict[int, _Run] = {}
 
     def say(self, text: str) -> None:
@@ -100,7 +105,7 @@ class Display(Progress):
 
     def begin(self, number: int, label: str) -> Watcher:
         """Add a run that starts or resumes."""
-        label = f"run {number} of {self.n_runs}, {one_sentence(label)}"
+        label = f"{self.what} {number} of {self.n_runs}, {one_sentence(label)}"
         self._runs[number] = _Run(self, label)
         return self._runs[number]
 

@@ -6,16 +6,15 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from avalanche.core import BaseSGDPlugin
-from tensorboard.plugins.hparams import summary_v2 as hparams
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from cl_prompts.errors import unknown
-from cl_prompts.experiments.recipes.run_config import RunConfig, held_settings
+from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.tracking.progress import Watcher
@@ -60,7 +59,6 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, start: int = 0) -> None:
-        self.folder = folder
         # A unique name: two processes may start in the same second.
         self._writer = SummaryWriter(
             str(folder),
@@ -71,17 +69,6 @@ class TensorBoard:
     def write(self, tag: str, value: float, step: int) -> None:
         """Log a value; see :class:`Logger`."""
         self._writer.add_scalar(tag, value, step)
-
-    def compare(self, settings: RunConfig) -> None:
-        """Write the settings for the tab "HParams"."""
-        plain = {
-            key: value if isinstance(value, bool | int | float | str) else str(value)
-            for key, value in held_settings(settings).items()
-        }
-        # Torch's add_hparams writes booleans as numbers, and columns that hide those of other runs.
-        row = hparams.hparams_pb(plain, trial_id="/".join(self.folder.parts[-3:]))
-        writer: Any = self._writer.file_writer
-        writer.add_summary(row)
 
     def close(self) -> None:
         """Flush the file."""
@@ -172,10 +159,8 @@ class Tracker(BaseSGDPlugin):
         self.folder = folder
         self.anytime = anytime
         anytime.listeners.append(self.on_evaluation)
-        self.settings = settings
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
-        self.tensorboard = TensorBoard(folder.path, start)
-        self._loggers: list[Logger] = [self.tensorboard]
+        self._loggers: list[Logger] = [TensorBoard(folder.path, start)]
         if settings.tracker is not None:
             made = logger_class(settings.tracker)
             self._loggers.append(made(folder.path, plain(asdict(settings)), start))
@@ -257,13 +242,12 @@ class Tracker(BaseSGDPlugin):
         self._write(entries)
 
     def finish(self, results: Mapping[str, float | None]) -> None:
-        """Log settings and final numbers, where they are defined."""
+        """Log the final numbers, where they are defined."""
         final = {f"final/{name}": value for name, value in results.items()}
         # The end of the stream may be an extra point.
         final[f"{self.measure}/a_auc"] = results.get("a_auc")
         for tag, number in final.items():
             self._log(tag, math.nan if number is None else number)
-        self.tensorboard.compare(self.settings)
 
     def close(self) -> None:
         """Close the loggers."""

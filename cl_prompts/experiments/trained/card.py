@@ -38,7 +38,7 @@ _OF_TRAINING = re.compile(
 )
 
 
-def of_model(options: Mapping[str, Any]) -> dict[str, Any]:
+def of_model(options: Mapping[str, object]) -> dict[str, object]:
     """Return the settings of a strategy that define the model, without those of its training."""
     return {key: value for key, value in options.items() if not _OF_TRAINING.fullmatch(key)}
 
@@ -171,7 +171,7 @@ class Card(Part):
         score = "" if self.accuracy is None else f", {self.accuracy}"
         return f"{label_of(self.method)}, {len(self.classes)} classes{images}{score}"
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> dict[str, object]:
         """Return what two models need in common to be merged, by flat names."""
         own = self.images
         crop = own.dataset if is_dotted(own.dataset) else crop_of(own.dataset, own.crop)

@@ -27,7 +27,7 @@ _PACKAGES = "onnx onnxruntime"
 _BICUBIC = 3  # as torchvision's functions take it
 
 
-def about(model: Model) -> dict[str, Any]:
+def about(model: Model) -> dict[str, object]:
     """Return facts for users of an exported model.
 
     ``labels`` by column, ``image_size`` in pixels, range of ``pixels``, ``several_labels`` per
@@ -192,7 +192,7 @@ def _converted(trained: Model, form: Form) -> bytes:
 
 
 @parse_args("v", "i", "i", "i")
-def _sorted(g: Any, values: Any, stable: int, dim: int, descending: int) -> Any:
+def _sorted(g: Any, values: object, stable: int, dim: int, descending: int) -> object:
     """Translate a stable torch.sort: ONNX's TopK puts the lower index first among equals."""
     axis = g.op("Constant", value_t=torch.tensor([dim]))
     count = g.op("Gather", g.op("Shape", values), axis)

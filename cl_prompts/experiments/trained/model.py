@@ -345,7 +345,7 @@ class Model:
         self.ledger = sums.ledger
         calibration, found = sums.calibrated()
         event = Event(what=what, images=len(sums.ledger), digest=digest(changed))
-        update: dict[str, Any] = {
+        update: dict[str, object] = {
             "classes": list(sums.classes),
             "first": [len(sums.classes), self.card.first[1]],
             "per_class": sums.ledger.per_class(len(sums.classes)),

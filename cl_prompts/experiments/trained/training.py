@@ -1,7 +1,7 @@
 """Train a model on all images of a folder or table, in one pass."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +18,9 @@ from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import file_hash
 from cl_prompts.datasets.survey import Survey
 from cl_prompts.experiments.executors.launching import Job, Launching
-from cl_prompts.experiments.executors.submissions import Display, job_ends
+from cl_prompts.experiments.executors.submissions import job_ends
 from cl_prompts.experiments.recipes.parameters import strategy_options
+from cl_prompts.experiments.tracking.progress import Display, print_line
 from cl_prompts.experiments.trained import MODELS, card
 from cl_prompts.experiments.trained.arithmetic import Progress
 from cl_prompts.experiments.trained.ledger import Ledger, digest
@@ -98,7 +99,7 @@ def untrained(
     return Model(strategy, made, Ledger.empty(dim, n if found.multi_label else None))
 
 
-def _distinct(found: Survey, say: Callable[[str], None]) -> tuple[list[ImageFile], list[list[str]]]:
+def _distinct(found: Survey, console: Console) -> tuple[list[ImageFile], list[list[str]]]:
     """Return the first of equal files, and the classes of each; say what is left out."""
     first: dict[str, tuple[ImageFile, list[str]]] = {}
     for look, target in zip(found.train, found.train_targets, strict=True):
@@ -106,9 +107,11 @@ def _distinct(found: Survey, say: Callable[[str], None]) -> tuple[list[ImageFile
         names = [found.classes[column] for column in columns]
         kept, others = first.setdefault(file_hash(look.path), (look.path, names))
         if names != others:
-            say(f"warning: {look.path} is a copy of {kept} in another class, and is left out")
+            line = f"{look.path} is a copy of {kept} in another class, and is left out"
+            print_line(console, f"warning: {line}")
     if len(first) < len(found.train):
-        say(f"warning: copies of other images that are left out: {len(found.train) - len(first)}")
+        n = len(found.train) - len(first)
+        print_line(console, f"warning: copies of other images that are left out: {n}")
     images, labels = zip(*first.values(), strict=True)
     return list(images), list(labels)
 
@@ -139,13 +142,13 @@ def trained(
     Raises:
         RunError: a file that cannot be read, or a fault in a shard.
     """
-    lines = _Lines(console or Console(quiet=True))
-    images, labels = _distinct(found, lines.say)
+    console = console or Console(quiet=True)
+    images, labels = _distinct(found, console)
     n = len(images)
     if shards == 1:
         model.learn(images, labels, progress=progress)
     else:
-        _learn_in_shards(model, images, labels, min(shards, n), how or Launching(), lines)
+        _learn_in_shards(model, images, labels, min(shards, n), how or Launching(), console)
     assert model.ledger is not None
     learned = digest(model.ledger.hashes)
     event = card.Event(what=f"trained on {n} images of {place}", images=n, digest=learned)
@@ -183,29 +186,13 @@ class ShardJob(Job):
         Model.load(self.blank).learn(self.images, self.labels).save(self.out)
 
 
-@dataclass
-class _Lines:
-    """A line for each shard that ends."""
-
-    console: Console
-
-    def begin(self, number: int, label: str) -> None:
-        pass
-
-    def say(self, line: str) -> None:
-        self.console.print(line, highlight=False)
-
-    def end(self, number: int, how: str) -> None:
-        self.say(f"shard {number} {how}")
-
-
 def _learn_in_shards(
     model: Model,
     images: Sequence[ImageFile],
     labels: Sequence[Sequence[str]],
     shards: int,
     how: Launching,
-    lines: Display,
+    console: Console,
 ) -> None:
     """Learn the images in parts, and add the sums of the parts; all machines see ``MODELS``."""
     MODELS.mkdir(exist_ok=True)
@@ -215,14 +202,15 @@ def _learn_in_shards(
         jobs = []
         for k in range(1, shards + 1):
             part = images[k - 1 :: shards], labels[k - 1 :: shards]
-            jobs.append(ShardJob(k, f"shard {k}", blank, *part, place / str(k)))
+            jobs.append(ShardJob(k, f"{len(part[0])} images", blank, *part, place / str(k)))
         if how.kind == "local" and how.jobs is None:
             how = replace(how, jobs=min(shards, cores()))
         device, threads = str(model.network.seen.device), torch.get_num_threads()
-        ended = job_ends(jobs, how, lines, device=device, out=MODELS, threads=threads)
-        with closing(ended) as ends:
-            for _, fault in ends:
-                if fault is not None:
-                    raise fault
+        with Display(console, shards, what="shard") as display:
+            ended = job_ends(jobs, how, display, device=device, out=MODELS, threads=threads)
+            with closing(ended) as ends:
+                for _, fault in ends:
+                    if fault is not None:
+                        raise fault
         for job in jobs:
             model.merge(Model.load(job.out, device=device))

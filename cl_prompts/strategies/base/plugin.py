@@ -1,6 +1,6 @@
 """Base of the plugins that are options of a method."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from avalanche.core import BaseSGDPlugin
 
@@ -63,7 +63,7 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
     one_label: ClassVar[str] = ""
     """Why the plugin is for one class per image alone; empty if it is for several as well."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, **settings: object) -> None:
         BaseSGDPlugin.__init__(self)
         self.assign(settings)
         self.state = Registered(self)

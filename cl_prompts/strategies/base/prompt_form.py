@@ -128,7 +128,7 @@ def value_pools(model: ContinualModel) -> list[int]:
 
 def slots_of(model: ContinualModel, pool: nn.Module) -> int:
     """Return the number of entries per task; 0 if tasks share all entries."""
-    selector: Any = model.selector
+    selector: object = model.selector
     if isinstance(selector, BatchwisePrompt):
         selector = selector.inner
     if not isinstance(pool, ENTRIES):

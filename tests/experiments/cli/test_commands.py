@@ -13,6 +13,8 @@ import pytest
 from cl_prompts.experiments.cli import entry, main
 from cl_prompts.experiments.cli.actions import COMMANDS
 from cl_prompts.experiments.cli.arguments import parsed
+from cl_prompts.experiments.recipes.run_config import plan
+from cl_prompts.experiments.run_folder.plans import PlannedRun, write_plan
 from cl_prompts.experiments.trained import exporting
 from tests.experiments.commands import rows, summary
 from tests.experiments.fake_runs import fake_run
@@ -43,8 +45,8 @@ def test_latest_is_the_newest_model_and_of_several_strategies_the_first(here: Pa
         fake_run(Path("runs"), strategy, recipe=recipe)
         for strategy, recipe in (("mvp", "digits"), ("joint", "digits"), ("mvp", "other"))
     )
-    planned = [{"folder": str(folder.relative_to(home))} for folder in (first, second)]
-    (home / "plan-1.json").write_text(json.dumps({"runs": planned}))
+    (settings,) = plan("digits", ["strategy=ncm", "seed=1"])
+    write_plan(home, [PlannedRun(folder, settings, "typed") for folder in (first, second)])
     (here / "models" / "zoo").mkdir(parents=True)
     for number, (written, wanted) in enumerate(
         [(second / "model", first), (single / "model", single), (Path("models/zoo"),) * 2], 1

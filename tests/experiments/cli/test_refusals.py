@@ -67,11 +67,6 @@ LINES = [
     "compare run --format word",
     "predict nothing x.png",
     "export nothing",
-    "validate digits orders=hardest",
-    "run digits orders=0",
-    "run digits order=2",
-    "run digits orders=2 scenario.class_order=3",
-    "run digit_domains orders=2",
     # Recipes
     *(f"validate {name}" for name in RECIPES),
     # Keys

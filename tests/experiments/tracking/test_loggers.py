@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
@@ -34,14 +33,8 @@ def test_a_resumed_run_takes_later_points_back_and_has_a_file_of_its_own(tmp_pat
     assert [event.step for event in found] == [10, 15]
 
 
-def test_a_run_writes_what_differs_and_its_results(mvp_run: Path) -> None:
+def test_a_run_writes_its_results(mvp_run: Path) -> None:
     events = EventAccumulator(str(mvp_run)).Reload()
-    contents = events.PluginTagToContent("hparams")
-    told = HParamsPluginData.FromString(contents["_hparams_/session_start_info"])
-    found = told.session_start_info.hparams
-    assert found["strategy"].string_value == "mvp"
-    assert found["options.lr"].number_value > 0
-    assert found["dataset.augment"].WhichOneof("kind") == "bool_value"
     scalars = {t: events.Scalars(t)[-1].value for t in events.Tags()["scalars"]}
     for name, value in summary(mvp_run)["results"].items():
         if value is not None:

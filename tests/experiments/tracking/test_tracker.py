@@ -74,7 +74,6 @@ def test_domains_are_in_files_and_in_tensorboard(tmp_path: Path) -> None:
     anytime = {row[2] for row in found if row[1] == "anytime_accuracy"}
     assert anytime == {f"domain:{name}" for name in order}
     last = {row[2].partition(":")[2]: float(row[3]) for row in ends[-4:]}
-    assert said["accuracy_by_domain"] == last
     assert said["results"]["a_last_by_task"] == pytest.approx(np.mean(list(last.values())))
     logger = EventAccumulator(str(folder)).Reload()
     for name, value in last.items():
