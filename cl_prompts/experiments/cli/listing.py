@@ -100,7 +100,7 @@ def latest_model(models: Path, runs: Path) -> Path:
         return folder
     run = folder.parent
     for plan in run.parent.parent.glob("plan-*.json"):
-        planned = [plan.parent / one["folder"] for one in read_json(plan)["runs"]]
+        planned = [plan.parent / place for place in read_json(plan)["runs"]]
         if run in planned:
             return next(one for one in planned if (one / MODEL / "model.json").is_file())
     return run

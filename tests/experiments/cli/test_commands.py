@@ -43,7 +43,7 @@ def test_latest_is_the_newest_model_and_of_several_strategies_the_first(here: Pa
         fake_run(Path("runs"), strategy, recipe=recipe)
         for strategy, recipe in (("mvp", "digits"), ("joint", "digits"), ("mvp", "other"))
     )
-    planned = [{"folder": str(folder.relative_to(home))} for folder in (first, second)]
+    planned = {str(folder.relative_to(home)): "" for folder in (first, second)}
     (home / "plan-1.json").write_text(json.dumps({"runs": planned}))
     (here / "models" / "zoo").mkdir(parents=True)
     for number, (written, wanted) in enumerate(
