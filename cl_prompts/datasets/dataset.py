@@ -241,7 +241,7 @@ class DataSet:
         train, test = (part.without(left_out) for part in (self.train, self.test))
         data = replace(self, train=train, test=test, skipped=skipped)
         # Classes of an earlier data set may lack images in one part of this one.
-        whole = np.intersect1d(*(labels_in(part.targets) for part in (self.train, self.test)))
+        whole = np.intersect1d(labels_in(self.train.targets), labels_in(self.test.targets))
         known = [name for label, name in enumerate(self.classes) if label not in whole]
         what = f"data set {self.name!r}"
         check_classes(what, data.train.targets, data.test.targets, self.classes, known)

@@ -209,9 +209,9 @@ def read_card(folder: Path, trust_code: Trust = False) -> Card:
         run = (folder / "config.yaml").is_file()
         hint = f": finish the run with cl-prompts run --resume {folder}" if run else ""
         near = [*MODELS.glob(f"*/{CARD_FILE}"), *folder.parent.glob(f"*/{CARD_FILE}")]
-        names = {place.parent.name: place.parent for place in near}
-        if alike := get_close_matches(folder.name, names, n=1):
-            hint = f": did you mean {names[alike[0]]}?"
+        found = {place.parent.name: place.parent for place in near}
+        if alike := get_close_matches(folder.name, found, n=1):
+            hint = f": did you mean {found[alike[0]]}?"
         elif runs := sorted(folder.glob(f"*/{files.MODEL}/{CARD_FILE}")):
             hint = f": did you mean {runs[0].parent.parent}?"
         raise InputError(f"{folder} is not a model, it has no {CARD_FILE}{hint}")
