@@ -199,8 +199,15 @@ def relabel(
     return rows, label[targets[rows]]
 
 
-def check_classes(what: str, train: np.ndarray, test: np.ndarray, names: Sequence[str]) -> None:
-    """Check the labels (n,) or (n, C) of a data set.
+def labels_in(targets: np.ndarray) -> np.ndarray:
+    """Return the labels that occur in (n,) labels or in (n, C) zeros and ones, sorted."""
+    return np.unique(targets if targets.ndim == 1 else np.nonzero(targets)[1])
+
+
+def check_classes(
+    what: str, train: np.ndarray, test: np.ndarray, names: Sequence[str], known: Sequence[str] = ()
+) -> None:
+    """Check the labels (n,) or (n, C) of a data set, whose ``known`` classes may lack images.
 
     Raises:
         InputError: labels other than 0..C-1, two classes of one name, a class without training or
@@ -215,14 +222,14 @@ def check_classes(what: str, train: np.ndarray, test: np.ndarray, names: Sequenc
         )
     n = len(names)
     for part, targets in (("training", train), ("test", test)):
-        found = np.unique(targets if targets.ndim == 1 else np.nonzero(targets)[1])
+        found = labels_in(targets)
         if found.size and (found[0] < 0 or found[-1] >= n):
             raise InputError(
                 f"labels of {what} must be 0 to {n - 1} ({n} classes), but the {part} labels are"
                 f" {first_of(found, 10)}"
             )
-        lacking = np.setdiff1d(np.arange(n), found)
-        if lacking.size:
+        lacking = [label for label in np.setdiff1d(range(n), found) if names[label] not in known]
+        if lacking:
             name = names[lacking[0]]
             raise InputError(f"class {name!r} (label {lacking[0]}) of {what} has no {part} images")
 

@@ -20,6 +20,7 @@ from cl_prompts.datasets.classes import (
     domain_names,
     domains_of,
     ignored_of,
+    labels_in,
     labels_of,
 )
 from cl_prompts.datasets.collate import current_key, entries_of, viewing
@@ -238,8 +239,11 @@ class DataSet:
         skipped = (*self.skipped, *(file for file in self.files if file in left_out))
         train, test = (part.without(left_out) for part in (self.train, self.test))
         data = replace(self, train=train, test=test, skipped=skipped)
+        # Classes of an earlier data set may lack images in one part of this one.
+        whole = np.intersect1d(labels_in(self.train.targets), labels_in(self.test.targets))
+        known = [name for label, name in enumerate(self.classes) if label not in whole]
         what = f"data set {self.name!r}"
-        check_classes(what, data.train.targets, data.test.targets, self.classes)
+        check_classes(what, data.train.targets, data.test.targets, self.classes, known)
         return data
 
 

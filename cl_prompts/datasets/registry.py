@@ -72,6 +72,7 @@ def load_dataset(
     seed: int = 0,
     crop: Crop | None = None,
     on_bad_image: OnBadImage = "fail",
+    known: Sequence[str] = (),
     **options: Any,
 ) -> DataSet:
     """Load a data set by name, with chosen classes relabelled 0..k-1.
@@ -100,6 +101,7 @@ def load_dataset(
             classes before training, and refuses the data set if one is unreadable; "skip" removes
             such files (listed in ``.skipped``); "defer" checks nothing here, which saves one pass
             over the images, and an unreadable file stops the run.
+        known: classes of an earlier data set, which may lack training or test images.
         options: of the data set (:func:`dataset_options`), such as ``splits`` and ``difficult`` of
             :func:`~cl_prompts.datasets.readers.read_voc2007`; None means the default.
 
@@ -138,7 +140,7 @@ def load_dataset(
         )
         parts.append(own)
     train, test = parts
-    check_classes(what, train.targets, test.targets, names)
+    check_classes(what, train.targets, test.targets, names, known)
     check_files(what, train.files, test.files)
     data = DataSet(name, train, test, names, entry.mean, entry.std)
     if on_bad_image != "defer" and data.files:

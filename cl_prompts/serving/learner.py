@@ -50,8 +50,7 @@ class Learner:
         refusal: why the model cannot learn; None if it can.
 
     Raises:
-        InputError: a folder in use or of another model; several labels per image.
-        OSError: a read-only folder, for example.
+        InputError: a folder in use, of another model, or read-only; several labels per image.
     """
 
     def __init__(self, model: Model, folder: Path, *, keep_images: bool = True) -> None:
@@ -59,7 +58,10 @@ class Learner:
             raise InputError("models with several labels per image cannot be served")
         self.base, self.folder = model, folder
         in_use = f"another server uses {folder}: stop it, or give --data-dir"
-        self._lock = files.locked(folder, in_use)
+        try:
+            self._lock = files.locked(folder, in_use)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be written: give another --data-dir") from error
         self.journal = Journal(folder / "journal.sqlite", keep_images)
         self._writer, self._solver = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self.snapshot = Snapshot(0, model.classes, None, model.card.calibration.temperature, None)

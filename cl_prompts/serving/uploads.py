@@ -51,6 +51,9 @@ def checked_label(label: str, classes: Sequence[str]) -> str:
         raise Refused(422, f"a label has 1 to {_LONGEST} printable characters")
     if label == UNKNOWN:
         raise Refused(422, f"{UNKNOWN!r} means that the model is not sure: choose another name")
+    for name in classes:
+        if name.casefold() == label.casefold() and name != label:
+            raise Refused(422, f"the model has the class {name!r}: write {name!r}, not {label!r}")
     if label not in classes:
         check_names("this model", [*classes, label])
     return label

@@ -134,7 +134,7 @@ def test_bad_input_gets_a_sentence_and_a_status(client: Client) -> None:
         (client.learn(png(1), "x" * 300), 422, "1 to 100"),
         (client.learn(png(1), "a\nb"), 422, "printable"),
         (client.learn(png(1), "unknown"), 422, "not sure"),
-        (client.learn(png(1), "APE"), 422, "only in case"),
+        (client.learn(png(1), "APE"), 422, "write 'ape', not 'APE'"),
         (client.learn(png(0), "bee"), 409, "undo or relabel"),
         (client.post("/learn", json={"id": "7", "label": "a"}), 404, "prediction '7'"),
         (client.post("/learn", json={"id": 7, "label": "a"}), 422, "id: "),

@@ -251,7 +251,7 @@ def test_one_server_has_a_folder(begin: Begin) -> None:
     with pytest.raises(InputError, match="journal of another model"):
         begin(blank("ncm"))
     begin()
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(InputError, match="cannot be written: give another --data-dir"):
         begin(folder="live/.lock/live")
 
 

@@ -43,9 +43,10 @@ def override(recipe: Recipe, texts: Sequence[str]) -> None:
     for text in texts:
         key, sign, value = text.partition("=")
         if not sign or not key:
-            before = [f"{one}," for one in lists if one.startswith("strategy=")] or ["strategy="]
-            hint = f": write {before[0]}{text}" if text in STRATEGIES else ""
-            raise InputError(f"{shown(text)} is not of the form key=value{hint}")
+            names = [one for one in lists if one.startswith("strategy=")] or ["strategy="]
+            names += [one for one in texts if one in STRATEGIES]
+            hint = f": write {','.join(names).replace('=,', '=')}" if text in STRATEGIES else ""
+            raise InputError(f"{shown(text)} is not of the form key=value, without blanks{hint}")
         # Names of strategies, data sets and so on decide which other keys exist.
         if not _choose(recipe, key.strip(), parsed(value)):
             settings.append((key.strip(), parsed(value)))

@@ -41,7 +41,7 @@ Parameters = dict[str, Parameter]
 
 #: parameters that the runner fills in
 FILLED = {
-    "dataset": {"name", "image_size", "seed"},
+    "dataset": {"name", "image_size", "seed", "known"},
     "scenario": {"name", "domains", "seed"},
     "backbone": {"name", "seed"},
     "evaluation": {"test", "n_classes", "home_classes", "listeners", "num_workers"},
@@ -279,6 +279,6 @@ def _fitting(where: str, key: str, value: object, kind: object) -> object:
         if isinstance(value, str):
             with suppress(InputError):
                 return fits(key, as_list(value), kind)
-        if isinstance(value, str) and "," in value:
+        if isinstance(value, str) and ("," in value or ".." in value):
             raise InputError(f"{error}. To compare several values, use cl-prompts sweep") from error
         raise

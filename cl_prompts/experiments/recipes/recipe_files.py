@@ -60,6 +60,9 @@ def recipe_text(name: str) -> str:
         try:
             # Some editors write a byte order mark.
             return Path(name).read_text(encoding="utf-8-sig")
+        except FileNotFoundError as error:
+            near = map(str, Path(name).parent.glob("*.y*ml"))
+            raise unknown("recipe file", name, near) from error
         except UnicodeDecodeError as error:
             raise InputError(f"recipe {name} is not UTF-8: save it as UTF-8") from error
     file = _HERE / f"{name}.yaml"
@@ -67,6 +70,8 @@ def recipe_text(name: str) -> str:
         return file.read_text(encoding="utf-8")
     if "=" in name:
         raise InputError(f"the recipe is missing: write digits {shown(name)[1:-1]}, for example")
+    if Path(name).is_dir():
+        raise InputError(f"{name} is a folder: write a recipe for it with cl-prompts init {name}")
     if Path(f"{name}.yaml").is_file():
         raise InputError(f"unknown recipe {name!r}: did you mean '{name}.yaml'?")
     for kind in CODE:

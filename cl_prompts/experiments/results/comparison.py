@@ -174,6 +174,8 @@ def finding(group: Group) -> tuple[str, str]:
     ]
     whole = {1: "one seed", 2: "both seeds"}.get(gap.pairs, f"all {gap.pairs} seeds")
     seeds = whole if all(ahead) or gap.pairs == 1 else f"{sum(ahead)} of {gap.pairs} seeds"
+    if not gap.mean:
+        return f"{metric.name}: {first} and {second} have the same mean on {whole}", ""
     points = f"{100 * abs(gap.mean):.1f} points"
     text = f"{metric.name}: {first} leads on {seeds}: {points} above {second}"
     if len(cells) == 2:

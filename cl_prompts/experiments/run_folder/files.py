@@ -152,7 +152,7 @@ def locked(folder: Path, in_use: str) -> AcquireReturnProxy:
 
 def restore_folder(folder: Path) -> None:
     """Restore a folder whose replacement was killed between its two renames."""
-    old = folder.with_name(f".{folder.name}.old")
+    old = folder.parent / f".{folder.name}.old"  # "." has no name
     if old.is_dir() and not folder.exists():
         rename(old, folder)
 

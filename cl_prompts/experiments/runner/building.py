@@ -16,6 +16,7 @@ from cl_prompts.checks import sha256
 from cl_prompts.datasets import registry
 from cl_prompts.datasets.bad_images import OnBadImage, Progress, check_images, handle_bad_images
 from cl_prompts.datasets.catalog import folder_of
+from cl_prompts.datasets.classes import labels_in, relabel
 from cl_prompts.datasets.combined import JoinedDataSet, joined
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.files import ImageFile
@@ -104,9 +105,10 @@ class Resources:
             if settings.parent is None:
                 return self._own_data(settings)
             # Images of the ancestors first: their rows must not change.
-            return joined(self.data(parent_of(settings.parent)), self._own_data(settings))
+            before = self.data(parent_of(settings.parent))
+            return joined(before, self._own_data(settings, before.classes))
 
-    def _own_data(self, settings: RunConfig) -> DataSet:
+    def _own_data(self, settings: RunConfig, known: Sequence[str] = ()) -> DataSet:
         name, arguments = settings.section("dataset")
         if not is_dotted(name):  # before weights are read, which takes seconds
             folder_of(name, arguments.get("root"), download=arguments.get("download", False))
@@ -121,7 +123,8 @@ class Resources:
                 arguments["on_bad_image"] = on_bad_image
             data = registry.dataset_of_function(name, arguments, **made)
         else:
-            data = registry.load_dataset(name, on_bad_image="defer", **made, **arguments)
+            made |= {"on_bad_image": "defer", "known": known}
+            data = registry.load_dataset(name, **made, **arguments)
         if self._quick or on_bad_image == "defer" or not data.files:
             return data
         # Opening all files takes minutes: do it once for all runs that share them.
@@ -251,7 +254,8 @@ def split_of(settings: RunConfig, data: DataSet) -> BaseSplit:
         assert settings.parent is not None
         first = split_of(parent_of(settings.parent), data.before)
         later = split_of(replace(settings, parent=None), data.later)
-        return joined_split(first, later, data.train.targets, data.columns)
+        columns = [data.columns[label] for label in labels_in(data.later.train.targets)]
+        return joined_split(first, later, data.train.targets, columns)
     scenario = find_scenario(name)
     if scenario.multi_label != data.multi_label:
         fitting = [n for n, known in SCENARIOS.items() if known.multi_label == data.multi_label]
@@ -262,7 +266,10 @@ def split_of(settings: RunConfig, data: DataSet) -> BaseSplit:
         )
     if "seed" in scenario.parameters:
         arguments["seed"] = settings.stream_seed
-    return scenario.make(data.train.targets, data.train.domains, **arguments)
+    targets = data.train.targets
+    # Known classes of a continual run may have test images alone.
+    _, labels = relabel(targets, labels_in(targets), len(data.classes))
+    return scenario.make(labels, data.train.domains, **arguments)
 
 
 def _evaluation(settings: RunConfig, data: DataSet, split: BaseSplit) -> AnytimeEvaluation:

@@ -17,6 +17,7 @@ import torch
 from cl_prompts.backbones.weight_files import weights_hash
 from cl_prompts.checks import sha256, shown
 from cl_prompts.datasets.bad_images import Progress
+from cl_prompts.datasets.classes import labels_in
 from cl_prompts.datasets.combined import JoinedDataSet
 from cl_prompts.datasets.fingerprint import fingerprint_change
 from cl_prompts.datasets.registry import crop_of
@@ -74,8 +75,9 @@ def prepared(
             f" cl-prompts run --resume {quote(str(folder))}"
         )
     found = survey(place, test_percent=test_percent, seed=seed, progress=progress, least=1)
+    trained = len(labels_in(found.train_targets))
     settings = settings_of_child(
-        parent, found.settings, len(found.classes), name_of(place), overrides, trust_code
+        parent, found.settings, trained, name_of(place), overrides, trust_code
     )
     run = build_run(settings, Resources(quick=True))
     state_of_parent(run)
@@ -104,7 +106,7 @@ def settings_of_child(
     Args:
         parent: the finished run.
         dataset: section ``dataset`` of the new images.
-        n_classes: number of their classes.
+        n_classes: number of their classes with training images.
         name: name of the images, for the new run's folder.
         overrides: ``key=value`` texts, as for a recipe.
         trust_code: dotted names in the parent's settings that may be imported.

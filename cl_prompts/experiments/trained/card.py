@@ -22,6 +22,7 @@ from cl_prompts.datasets.transforms import ImageTransform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.run_folder import files
+from cl_prompts.experiments.trained import MODELS
 from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.user_code import Trust, check_trust, is_dotted, label_of
@@ -207,9 +208,12 @@ def read_card(folder: Path, trust_code: Trust = False) -> Card:
     if not file.is_file():
         run = (folder / "config.yaml").is_file()
         hint = f": finish the run with cl-prompts run --resume {folder}" if run else ""
-        near = [place.parent.name for place in folder.parent.glob(f"*/{CARD_FILE}")]
-        if alike := get_close_matches(folder.name, near, n=1):
-            hint = f": did you mean {folder.with_name(alike[0])}?"
+        near = [*MODELS.glob(f"*/{CARD_FILE}"), *folder.parent.glob(f"*/{CARD_FILE}")]
+        found = {place.parent.name: place.parent for place in near}
+        if alike := get_close_matches(folder.name, found, n=1):
+            hint = f": did you mean {found[alike[0]]}?"
+        elif runs := sorted(folder.glob(f"*/{files.MODEL}/{CARD_FILE}")):
+            hint = f": did you mean {runs[0].parent.parent}?"
         raise InputError(f"{folder} is not a model, it has no {CARD_FILE}{hint}")
     text = files.read_text(file)
     try:

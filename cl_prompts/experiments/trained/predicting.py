@@ -127,6 +127,8 @@ def image_files(paths: Sequence[Path]) -> list[ImageFile]:
             found += labelled_rows(on_hub, labels=False)[0]
         elif path.suffix == ".csv" and path.is_file():
             found += [str(path.parent / row.path) for row in csv_rows(path)]
+        elif (path / "model.json").is_file():
+            raise InputError(f"{path} is a model: name it before the images")
         elif path.is_dir():
             found += scan_images([path]).files
         elif path.is_file():

@@ -48,6 +48,11 @@ LINES = [
     "validate digits n_tasks",
     "validate digits mvp",
     "validate digits strategy=mvp ncm",
+    "validate digits strategy=mvp er ncm",
+    "validate digits strategy=l2p lr=1e-3..1e-1",
+    "run lisst.yml",
+    "run broken",
+    "predict x.png model",
     "validate digits strategy=ncm strategy=l2p",
     "validate digits strategy=mvp,ncm,seed=1",
     "validate digits strategy=l2p lr=1e-3,1e-2",
@@ -118,6 +123,8 @@ def _here(here: Path) -> None:
     (here / "broken/train/a/x.png").write_text("no image")
     photo(here / "x.png", 1)
     (here / "run").mkdir()
+    (here / "model").mkdir()
+    (here / "model/model.json").touch()
 
 
 def test_each_mistake_has_one_sentence(pages: None) -> None:

@@ -50,3 +50,9 @@ def test_nothing_is_claimed_without_a_test(tmp_path: Path) -> None:
     fake_run(tmp_path, "mvp", 2, command="cl-prompts run digits seed=2", **SMALL)
     (group,) = groups(collect([tmp_path]), "mvp")
     assert finding(group)[1] == ""
+
+
+def test_equal_rows_are_said_to_be_equal(tmp_path: Path) -> None:
+    text, more = found(tmp_path, "mvp", mvp=(0.5, 0.7), linear_probe=(0.5, 0.7))
+    assert text == "A_AUC: linear_probe and mvp have the same mean on both seeds"
+    assert more == ""

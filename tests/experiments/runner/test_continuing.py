@@ -183,6 +183,23 @@ def test_a_child_learns_on(child: Path, place: Path, tmp_path: Path) -> None:
     assert Model.load(grandchild, device="cpu").classes[-1] == "eight"
 
 
+def test_known_classes_may_have_test_images_alone(
+    parent: Path, place: Path, tmp_path: Path, refused: Any
+) -> None:
+    digits_folder(tmp_path / "seven", {"one": 1, "seven": 7, "zero": 0}, skip=40)
+    for known in ("one", "zero"):
+        shutil.rmtree(tmp_path / "seven" / "train" / known)
+    code, folder = learn(parent, tmp_path / "seven", tmp_path / "out")
+    assert code == 0
+    assert summary(folder)["class_names"] == ["one", "three", "two", "zero", "seven"]
+    assert summary(folder)["samples_seen"] == 5 * TRAIN
+    (run,) = collect([folder])
+    table = {row.name: row.images for row in before_after(run)}
+    assert [table[name] for name in ("one", "two", "seven")] == [2 * TEST, TEST, TEST]
+    shutil.rmtree(tmp_path / "seven" / "test" / "seven")
+    refused("class 'seven' (label 1) of", "learn", str(parent), str(tmp_path / "seven"))
+
+
 def test_scores_before_and_after(child: Path) -> None:
     (run,) = collect([child])
     table = {row.name: row for row in before_after(run)}
