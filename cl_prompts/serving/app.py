@@ -147,6 +147,8 @@ class Service:
 
     def learn(self, given: Learn | FormData) -> Any:
         """Learn an image."""
+        if self.learner.refusal is not None:  # before a forward pass
+            raise Refused(409, self.learner.refusal)
         if isinstance(given, Learn):
             return self.learner.learn(given.id, given.label, given.key).result()
         fields = dict(given)

@@ -31,14 +31,15 @@ def new_model(folder: Path, backbone: str | None = None, weights: Path | None = 
     return Model.load(place)
 
 
-def serve(learner: Learner, host: str, port: int, token: str | None, *studio: Any) -> None:
+def serve(
+    learner: Learner,
+    host: str,
+    port: int,
+    token: str | None,
+    label_studio: str | None = None,
+    reconcile: Path | None = None,
+) -> None:
     """Serve a model until Ctrl-C.
-
-    Args:
-        learner: the model.
-        host, port: to listen on.
-        token: that clients must send, or None.
-        studio: origin of Label Studio and export of its project, each perhaps None.
 
     Raises:
         InputError: the port is in use, or there is another fault of the command line.
@@ -51,8 +52,10 @@ def serve(learner: Learner, host: str, port: int, token: str | None, *studio: An
     # The forward pass asks for the lock of the interpreter after each operation.
     sys.setswitchinterval(0.0005)
     with listening:
-        given = learner, token
-        service = LabelStudio(*studio, *given) if any(studio) else Service(*given)
+        if label_studio is None:
+            service = Service(learner, token)
+        else:
+            service = LabelStudio(label_studio, reconcile, learner, token)
         card, classes = learner.base.card, learner.snapshot.classes
         print(f"{card.method}, {len(classes)} classes; journal: {learner.folder}")
         if learner.refusal is not None:

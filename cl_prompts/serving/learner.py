@@ -1,6 +1,7 @@
 """Learning while serving: one writer owns the sums, readers hold solved snapshots."""
 
 import copy
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -146,8 +147,7 @@ class Learner:
             raise Refused(409, self.refusal)
         made = self._writer.submit(change)  # a client that leaves can cancel its answer alone
         answer = self._solver.submit(self._answer, made)
-        # Errors stay in this future: the next checkpoint or calibration replaces one that failed.
-        self._writer.submit(self._maintain)
+        self._writer.submit(self._maintain).add_done_callback(_say_failure)
         return answer
 
     # ------------------------------------------------------------------------------- the solver
@@ -163,7 +163,7 @@ class Learner:
 
     def _settle(self) -> None:
         with suppress(RuntimeError):  # closed
-            self._solver.submit(self._solve)
+            self._solver.submit(self._solve).add_done_callback(_say_failure)
 
     def _solve(self, *, quick: bool = False) -> None:
         """Publish a snapshot."""
@@ -181,7 +181,7 @@ class Learner:
             self._calibrated = n, self.live.whole(SAMPLED).calibrated()[0].temperature
             with self.journal.transaction():
                 self.journal.note(calibrated=self._calibrated)
-            self._solver.submit(self._solve, quick=True)
+            self._solver.submit(self._solve, quick=True).add_done_callback(_say_failure)
         if self.live.undone >= EVERY:
             self.live.rebuild()
             self._settle()
@@ -285,3 +285,9 @@ class Learner:
             "version": now.version,
             "milliseconds": round(1000 * (time.monotonic() - began), 1),
         }
+
+
+def _say_failure(done: Future[None]) -> None:
+    """Print why upkeep failed; the next checkpoint, calibration or solve replaces it."""
+    if (error := done.exception()) is not None:
+        print(f"upkeep of the model failed: {error!r}", file=sys.stderr, flush=True)

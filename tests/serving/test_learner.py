@@ -216,6 +216,19 @@ def test_a_full_disk_loses_nothing(begin: Begin, monkeypatch: pytest.MonkeyPatch
         assert begin().labels() == session.labels()
 
 
+def test_failed_upkeep_is_said_and_delays_no_answer(
+    session: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing(_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("cl_prompts.serving.learner.EVERY", 0)
+    monkeypatch.setattr(live_sums.LiveSums, "checkpoint", failing)
+    assert session.learn(0)["event"] == 1
+    session.end()
+    assert "upkeep of the model failed: OSError('no space left')" in capsys.readouterr().err
+
+
 def test_a_label_reads_no_other_events(session: Session) -> None:
     query = "EXPLAIN QUERY PLAN SELECT * FROM learned WHERE sha256 = ''"
     assert "USING INDEX of_image" in session.learner.journal._rows(query)[0][3]

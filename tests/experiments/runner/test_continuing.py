@@ -300,5 +300,6 @@ def test_a_further_domain_with_a_new_class(tmp_path: Path) -> None:
     assert said["domain_names"] == ["night", "snow", "fog"]
     table = {row.name: row for row in before_after(collect([child])[0])}
     assert table["domain fog"].before is not None
-    assert table["domain fog"].after is not None
+    ends = {row[2]: float(row[3]) for row in rows(child) if row[1] == "task_end_accuracy"}
+    assert table["domain fog"].after == pytest.approx(ends["domain:fog"])
     assert learn(child, tmp_path / "snow", tmp_path / "a")[0] == 2  # a domain comes once
