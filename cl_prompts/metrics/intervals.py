@@ -10,9 +10,8 @@ def change_interval(before: float, after: float, n: int) -> tuple[float, float]:
     (Statistics in Medicine, 1998, method 10). It treats both shares as independent, so it is too
     wide rather than too narrow.
 
-    Examples:
-        >>> [round(end, 2) for end in change_interval(0.75, 0.875, 24)]
-        [-0.1, 0.34]
+    >>> [round(end, 2) for end in change_interval(0.75, 0.875, 24)]
+    [-0.1, 0.34]
     """
     low, high = wilson(before, n)
     low_after, high_after = wilson(after, n)
@@ -25,9 +24,8 @@ def change_interval(before: float, after: float, n: int) -> tuple[float, float]:
 def wilson(share: float, n: int) -> tuple[float, float]:
     """Ends of Wilson's 95 % interval (JASA 1927) of a share of n images.
 
-    Examples:
-        >>> [round(end, 3) for end in wilson(0.5, 100)]
-        [0.404, 0.596]
+    >>> [round(end, 3) for end in wilson(0.5, 100)]
+    [0.404, 0.596]
     """
     scale = 1 + _Z**2 / n
     middle = (share + _Z**2 / (2 * n)) / scale
