@@ -5,6 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
@@ -49,3 +50,20 @@ def test_public_names_have_a_first_line() -> None:
     found = public_names(ROOT / "cl_prompts", "losses")
     assert all(first for _, _, first in found)
     assert ("cl_prompts.losses.classification", "masked_cross_entropy") in {f[:2] for f in found}
+
+
+def test_the_navigation_has_every_page() -> None:
+    entries = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    sections = {name: pages for entry in entries for name, pages in entry.items()}
+    linked = {
+        page
+        for name in ("Guides", "Reference", "Records")
+        for entry in sections[name]
+        for page in entry.values()
+    }
+    kept = {
+        file.relative_to(ROOT / "docs").as_posix()
+        for room in ("guides", "reference", "records")
+        for file in (ROOT / "docs" / room).glob("*.md")
+    }
+    assert linked - {"run_folders.md"} == kept
