@@ -110,7 +110,7 @@ def check_recipe_code(name: str, overrides: Sequence[str], trust_code: bool) -> 
     for sections in _files(name):
         strategies = sections.get("strategies", {})
         names = [sections.get(key, {}).get("name") for key in ("dataset", "scenario")]
-        names += [sections.get("tracker"), *sections.get("run", ()), *strategies]
+        names += [*sections.get("run", ()), *strategies]
         for settings in (sections.get("training", {}), *strategies.values()):
             names += settings.get("plugins", ())
         code += [str(found) for found in names if is_dotted(str(found))]
