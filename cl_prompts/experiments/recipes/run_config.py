@@ -20,7 +20,6 @@ from cl_prompts.catalog import catalog
 from cl_prompts.checks import Count, fits, is_one_name, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes import values
-from cl_prompts.experiments.recipes.overrides import override
 from cl_prompts.experiments.recipes.parameters import (
     needed_by,
     parameters,
@@ -32,6 +31,7 @@ from cl_prompts.experiments.recipes.recipe_files import (
     TOP,
     Recipe,
     load_recipe,
+    override,
     recipe_label,
 )
 from cl_prompts.experiments.recipes.values import Arguments
@@ -163,7 +163,7 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[RunConfig]:
     Args:
         name: recipe of the package or a YAML file.
         overrides: ``key=value`` texts, see
-            :func:`~cl_prompts.experiments.recipes.overrides.override`. ``strategy=`` chooses
+            :func:`~cl_prompts.experiments.recipes.recipe_files.override`. ``strategy=`` chooses
             among all strategies, also those that the recipe does not name. ``seed=`` takes ranges
             such as ``1-5``. ``budget=0.5,1`` adds the plugin ``budget`` to each strategy, without
             the recipe's ``online_iter``.
