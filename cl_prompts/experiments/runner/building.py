@@ -24,8 +24,8 @@ from cl_prompts.datasets.fingerprint import all_seeded
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import Parent, RunConfig
-from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE
 from cl_prompts.experiments.run_folder.files import READ, SUMS_FILE, check_sums
+from cl_prompts.experiments.run_folder.folder import CHECKPOINT_FILE
 from cl_prompts.experiments.run_folder.plans import settings_of
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.trained.card import make_strategy
