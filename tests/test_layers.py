@@ -122,7 +122,7 @@ def test_rooms_are_imported_downwards_alone() -> None:
 def test_the_command_alone_imports_the_server() -> None:
     def serving(file: Path) -> set[str]:
         found = {module for module, _ in imports(file) if module.startswith("cl_prompts.serving")}
-        inside = room_of(file) == "serving" or file == PACKAGE / "experiments/cli/serving.py"
+        inside = room_of(file) == "serving" or file == PACKAGE / "experiments/cli/actions.py"
         return set() if inside else found
 
     assert not wrong(serving), "pip install . has no web framework: only the command needs it"

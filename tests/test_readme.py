@@ -60,8 +60,7 @@ def test_commands_and_names_exist() -> None:
 
 
 def check_commands(page: Path) -> None:
-    from cl_prompts.experiments.cli.actions import COMMANDS
-    from cl_prompts.experiments.cli.arguments import parsed
+    from cl_prompts.experiments.cli.entry import parsed
     from cl_prompts.experiments.executors.launching import Launching
     from cl_prompts.experiments.recipes.run_config import plan
     from cl_prompts.experiments.sweeps.grid import SearchSpace, grid
@@ -70,7 +69,7 @@ def check_commands(page: Path) -> None:
     for command in re.findall(
         r"^(?:\$ )?cl-prompts sweep (.+?)(?:\s{2,}#.*)?$", text, re.MULTILINE
     ):
-        _, args = parsed(COMMANDS, ["sweep", *command.split()])
+        _, args = parsed(["sweep", *command.split()])
         Launching(args["executor"], args["jobs"], args["cpus"], args["gpus"])
         texts = args["settings"]
         if args["sampler"] is not None:
@@ -82,7 +81,7 @@ def check_commands(page: Path) -> None:
     assert len(commands) >= (5 if page.name == "README.md" else 0)
     proposed = re.findall(r"^cl-prompts init .*--out (\S+)", text, flags=re.MULTILINE)
     for command in commands:
-        _, args = parsed(COMMANDS, ["run", *command.split()])
+        _, args = parsed(["run", *command.split()])
         if args["resume"] is None and args["recipe"] not in proposed:
             assert plan(args["recipe"], args["settings"])
 

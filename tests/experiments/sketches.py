@@ -4,7 +4,6 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,13 +12,11 @@ from PIL import Image
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import EMBEDDED, create_backbone
-from cl_prompts.experiments.cli import arguments
 from cl_prompts.experiments.figures import style
 from cl_prompts.experiments.report import page as report
 from cl_prompts.experiments.runner import building, task_loop
 
 _BUILT: dict[str, FrozenViT] = {}
-_PARSER_OF = cache(arguments.parser_of)
 _BLANK = io.BytesIO()
 Image.new("RGB", (2, 2)).save(_BLANK, "PNG")
 
@@ -39,8 +36,8 @@ def sketched(*, pages: bool = False) -> Iterator[None]:
     """Runs without what takes longer than their training.
 
     Their charts are blank; no disk is waited for, since what a killed process has written is there
-    without; the embedded ViT, which is frozen, is built once for all of them, and so is the parser
-    of command lines; what runs leave behind is small and is not collected; and no report is made.
+    without; the embedded ViT, which is frozen, is built once for all of them; what runs leave
+    behind is small and is not collected; and no report is made.
 
     Args:
         pages: make reports nevertheless.
@@ -51,7 +48,6 @@ def sketched(*, pages: bool = False) -> Iterator[None]:
         patch.setattr(report, "vl_convert", SimpleNamespace(javascript_bundle=str))
         patch.setattr(os, "fsync", lambda handle: None)
         patch.setattr(building, "create_backbone", _backbone)
-        patch.setattr(arguments, "parser_of", _PARSER_OF)
         patch.setattr(task_loop, "gc", SimpleNamespace(collect=lambda: None))
         if not pages:
             patch.setattr(report, "write_report", lambda folders, out=None, **options: out)

@@ -221,7 +221,6 @@ def test_a_run_folder_fetches_nothing(
         "strategies: {'evil:call': {}}",
         "dataset: {name: 'evil:call'}",
         "scenario: {name: 'evil:call'}",
-        "tracker: evil:call",
         "run: [er]\nstrategies: {er: {plugins: {'evil:call': {}}}}",
         "training: {plugins: ['evil:call']}",
     ],

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cl_prompts.experiments.run_folder.checkpoint import load, save
+from cl_prompts.experiments.run_folder.folder import load_state, save_state
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.experiments.trained.models import blank, images, names
 from tests.pretend import pretend_device, register
@@ -82,8 +82,8 @@ def train(kind: str, scenario: str, device: str, *, resume: bool) -> Run:
 def as_read(state: dict[str, Any]) -> Any:
     """State after saving and loading a checkpoint file."""
     with tempfile.TemporaryDirectory() as folder:
-        save(Path(folder), state)
-        return load(Path(folder))
+        save_state(Path(folder), state)
+        return load_state(Path(folder))
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ from starlette.testclient import TestClient
 from cl_prompts import Model
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
-from cl_prompts.experiments.cli.serving import serve
+from cl_prompts.experiments.cli.actions import serve
 from cl_prompts.serving import command, passes, uploads
 from cl_prompts.serving.app import CALLS, Service
 from cl_prompts.serving.learner import Learner

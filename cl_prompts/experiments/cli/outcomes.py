@@ -146,7 +146,7 @@ def next_steps(folder: Path, above: Path | None = None) -> str:
 
 def tables(folders: Sequence[Path]) -> Iterator[Table | Text]:
     """Yield a table and its finding for each group of comparable runs, with titles if several."""
-    from cl_prompts.experiments.results.comparison import finding, means, orders
+    from cl_prompts.experiments.results.comparison import finding, means
     from cl_prompts.experiments.results.groups import groups
     from cl_prompts.experiments.results.history import curve_of
     from cl_prompts.experiments.results.metrics import PREQUENTIAL, WIDE
@@ -159,8 +159,6 @@ def tables(folders: Sequence[Path]) -> Iterator[Table | Text]:
         metrics = [one for one in group.metrics if one in free or one not in WIDE]
         grid = means(group, metrics)
         yield grid_table(grid, title=group.title if len(found) > 1 else None)
-        if len((grid := orders(group)).lines) > 1:
-            yield grid_table(grid)
         text, more = finding(group)
         if text:
             yield Text(f"{text}{more and f': add seeds with {more}'}\n")

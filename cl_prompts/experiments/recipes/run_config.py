@@ -11,7 +11,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Annotated, get_type_hints
+from typing import Annotated, Literal, get_type_hints
 
 import yaml
 from annotated_types import Ge, Le
@@ -20,7 +20,6 @@ from cl_prompts.catalog import catalog
 from cl_prompts.checks import Count, fits, is_one_name, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.experiments.recipes import values
-from cl_prompts.experiments.recipes.overrides import override
 from cl_prompts.experiments.recipes.parameters import (
     needed_by,
     parameters,
@@ -32,6 +31,7 @@ from cl_prompts.experiments.recipes.recipe_files import (
     TOP,
     Recipe,
     load_recipe,
+    override,
     recipe_label,
 )
 from cl_prompts.experiments.recipes.values import Arguments
@@ -75,7 +75,7 @@ class RunConfig:
         num_workers: loader processes; None: chosen by device and source of the images.
         checkpoint_every: stream samples between checkpoints; None: as often as takes at most 2 % of
             the time.
-        tracker: logger beside TensorBoard, "wandb" or a dotted name; None for none.
+        tracker: logger beside TensorBoard, or None.
         tuned_on: what a search for its settings scored, with trials and cost; None without one.
         memory: bytes that the strategy may store, which set ``buffer_size``; None: no limit.
         dataset, scenario, backbone: ``name`` and arguments of each.
@@ -91,7 +91,7 @@ class RunConfig:
     device: str
     num_workers: Annotated[int, Ge(0), Le(256)] | None
     checkpoint_every: Count | None = None
-    tracker: str | None = None
+    tracker: Literal["wandb"] | None = None
     tuned_on: str | None = None
     memory: Count | None = None
     dataset: Arguments = field(default_factory=dict)
@@ -106,15 +106,11 @@ class RunConfig:
         return values.yaml_text(values.plain(asdict(self)))
 
     def user_code(self) -> list[str]:
-        """Return the dotted names that affect the numbers, also of unchecked settings."""
+        """Return the dotted names in the settings, which may be unchecked."""
         names: list[object] = [self.strategy, self.dataset.get("name"), self.scenario.get("name")]
         names += [*values.by_name("plugins", self.options.get("plugins"))]
         names += [] if self.parent is None else self.parent.code
         return [str(name) for name in names if is_dotted(str(name))]
-
-    def imported(self) -> list[str]:
-        """Return all dotted names, also that of a tracker."""
-        return [name for name in (*self.user_code(), str(self.tracker)) if is_dotted(name)]
 
     @classmethod
     def from_yaml(cls, text: str, *, trust_code: Trust = False) -> RunConfig:
@@ -134,7 +130,7 @@ class RunConfig:
         except (yaml.YAMLError, ValidationError) as error:
             raise InputError(f"this is not a run configuration: {error}") from error
         # Before any look-up, which imports dotted names.
-        check_trust(settings.imported(), trust_code)
+        check_trust(settings.user_code(), trust_code)
         return settings.checked()
 
     def checked(self) -> RunConfig:
@@ -167,7 +163,7 @@ def plan(name: str, overrides: Sequence[str] = ()) -> list[RunConfig]:
     Args:
         name: recipe of the package or a YAML file.
         overrides: ``key=value`` texts, see
-            :func:`~cl_prompts.experiments.recipes.overrides.override`. ``strategy=`` chooses
+            :func:`~cl_prompts.experiments.recipes.recipe_files.override`. ``strategy=`` chooses
             among all strategies, also those that the recipe does not name. ``seed=`` takes ranges
             such as ``1-5``. ``budget=0.5,1`` adds the plugin ``budget`` to each strategy, without
             the recipe's ``online_iter``.

@@ -6,13 +6,12 @@ Report and command line show the same grids.
 import math
 import re
 import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cl_prompts.errors import InputError, all_of, unknown
-from cl_prompts.experiments.results.aggregates import Aggregate, Difference, Seeded
+from cl_prompts.experiments.results.aggregates import Aggregate, Difference
 from cl_prompts.experiments.results.comparable import environment_notes
 from cl_prompts.experiments.results.groups import Group, groups
 from cl_prompts.experiments.results.metrics import WIDE, Best, Metric, memory_text
@@ -35,10 +34,6 @@ _COSTS = (
 _GAPS = (
     "Mean over paired seeds [95 % interval], and p of the paired t-test (Holm's correction over"
     " rows). Bold: p below 0.05."
-)
-_ORDERS = (
-    "Worst / mean / best over class orders, in percent, of means over seeds. In other tables each"
-    ' order of a seed counts as one of the "seeds".'
 )
 _ARROWS: Mapping[Best | None, str] = {None: "", max: " ↑", min: " ↓"}
 
@@ -205,30 +200,6 @@ def _more_seeds(group: Group) -> str:
     return " ".join([*kept, f"seed={last + 1}-{last + 5}"])
 
 
-def orders(group: Group) -> Grid:
-    """Return the means over seeds of the worst and the best class order, and the mean of all."""
-    metrics = [metric for metric in headlines(group) if metric.best is max]
-    lines = [_head(metrics, "strategy", "orders")]
-    for row, runs in group.rows.items():
-        n_orders = len({run.order for run in runs})
-        if n_orders > 1:
-            texts = [_over_orders(group.values(metric)[row]) for metric in metrics]
-            lines.append([Cell(row), Cell(str(n_orders)), *map(Cell, texts)])
-    return Grid("Class orders", _ORDERS, lines)
-
-
-def _over_orders(values: Seeded) -> str:
-    by_order: dict[int | str, list[float]] = defaultdict(list)
-    for draw, value in values.items():
-        by_order[draw[-1]].append(100 * value)
-    means = sorted((statistics.fmean(found), order) for order, found in by_order.items())
-    if not means:
-        return "-"
-    (worst, first), (best, last) = means[0], means[-1]
-    middle = statistics.fmean(mean for mean, _ in means)
-    return f"{worst:.1f} ({first}) / {middle:.1f} / {best:.1f} ({last})"
-
-
 def _head(metrics: Sequence[Metric], *first: str) -> list[Cell]:
     titles = [f"{metric.title}{_ARROWS[metric.best]}" for metric in metrics]
     return [*map(Cell, [*first, *titles])]
@@ -244,6 +215,8 @@ def notes_of(group: Group) -> list[str]:
         notes.append("A row with one seed is not tested, and is never bold.")
     if any(len(found) == 2 for found in seeds.values()):
         notes.append("Two seeds show only large leads: bold is the best mean, not a tested one.")
+    if any(run.order for run in group.runs):
+        notes.append("Each class order of a seed counts as one of the seeds.")
     if group.replaced:
         notes.append(f"Older runs of the same settings and seed do not count: {group.replaced}.")
     for row, runs in group.rows.items():

@@ -1,8 +1,14 @@
-"""Write the folder of a run: created once, locked while written, always valid."""
+"""Write the folder of a run: created once, locked while written, always valid.
+
+A checkpoint holds tensors, plain values and containers of them. It is read with
+``weights_only=True``, so reading it executes no code.
+"""
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import platform
 import subprocess
 import time
@@ -12,13 +18,15 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
+from torch import Tensor
 
 from cl_prompts.backbones.devices import pick_device
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import RunConfig
-from cl_prompts.experiments.run_folder import checkpoint, files
+from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.files import SUMS_FILE, csv_text, json_text, sums
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, package_hash
 from cl_prompts.experiments.run_folder.runs import METRICS_FILE
@@ -27,6 +35,7 @@ from cl_prompts.versions import __version__
 Row = tuple[int, str, str, float]
 METRICS_HEADER = "samples_seen,metric,scope,value\n"
 ENVIRONMENT_FILE = "environment.json"
+CHECKPOINT_FILE = "checkpoint"
 _PACKAGES = ("torch", "torchvision", "timm", "avalanche-lib", "numpy")
 
 
@@ -152,7 +161,7 @@ class RunFolder:
         """
         # State and metrics of the same time belong together.
         metrics = (self.path / METRICS_FILE).read_bytes().decode()
-        checkpoint.save(self.path, {**state, "metrics": metrics})
+        save_state(self.path, {**state, "metrics": metrics})
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """Return the state of the last checkpoint, or None; drop later metrics.
@@ -160,6 +169,80 @@ class RunFolder:
         Raises:
             InputError: the checkpoint is damaged.
         """
-        state = checkpoint.load(self.path)
+        state = load_state(self.path)
         self.restore_metrics(state)
         return state
+
+
+# -------------------------------------------------------------------------------- checkpoints
+
+
+def save_state(folder: Path, state: Mapping[str, object]) -> None:
+    """Replace the checkpoint of a folder in one step.
+
+    Args:
+        folder: run folder.
+        state: nested dictionaries, lists and tuples of tensors and plain values.
+
+    Raises:
+        InputError: the state contains other objects.
+        OSError: the disk is full, for example; :func:`load_state` still returns the last state.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> for step in (1, 2):
+        ...     save_state(folder, {"step": step})
+        >>> load_state(folder)
+        {'step': 2}
+    """
+    buffer = io.BytesIO()
+    torch.save(plain_state(state), buffer)
+    files.replace(folder / CHECKPOINT_FILE, [buffer.getbuffer()])
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """Return the state in the checkpoint of a folder; None without a checkpoint.
+
+    Raises:
+        InputError: the checkpoint is damaged.
+    """
+    file = folder / CHECKPOINT_FILE
+    if not file.is_file():
+        return None
+    damaged = InputError(f"{file} is damaged: delete it to start this run again")
+    try:
+        # torch.load does not compare the checksums of the archive.
+        with ZipFile(file) as archive:
+            if archive.testzip() is not None:
+                raise damaged
+        state: dict[str, object] = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, BadZipFile, pickle.UnpicklingError, LookupError) as error:
+        raise damaged from error
+    return state
+
+
+def plain_state(value: Any, where: str = "state") -> object:
+    """Return a state with its tensors on the CPU, each in its own memory.
+
+    Raises:
+        InputError: the state contains other objects than tensors, plain values and containers.
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        # torch.save writes the whole storage of a view.
+        return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
+    if isinstance(value, Mapping):
+        return {
+            plain_state(key, where): plain_state(part, f"{where}.{key}")
+            for key, part in value.items()
+        }
+    if type(value) in (list, tuple, torch.Size):
+        parts = [plain_state(part, f"{where}[{place}]") for place, part in enumerate(value)]
+        return parts if isinstance(value, list) else tuple(parts)
+    raise InputError(
+        f"{where} is of type {type(value).__name__}: use only tensors, numbers, texts, and"
+        " dictionaries, lists and tuples of them"
+    )

@@ -24,11 +24,10 @@ from cl_prompts.datasets.fingerprint import all_seeded
 from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import Parent, RunConfig
-from cl_prompts.experiments.run_folder.checkpoint import CHECKPOINT_FILE
 from cl_prompts.experiments.run_folder.files import READ, SUMS_FILE, check_sums
+from cl_prompts.experiments.run_folder.folder import CHECKPOINT_FILE
 from cl_prompts.experiments.run_folder.plans import settings_of
 from cl_prompts.experiments.runner.run import Run
-from cl_prompts.experiments.tracking.tracker import logger_class
 from cl_prompts.experiments.trained.card import make_strategy
 from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.joined import joined_split
@@ -40,7 +39,7 @@ from cl_prompts.strategies.base.memory import buffer_within
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
-from cl_prompts.user_code import is_dotted
+from cl_prompts.user_code import extra, is_dotted
 
 #: the data set of stored features
 STORED = "features"
@@ -150,7 +149,7 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     """
     resources = resources or Resources()
     if settings.tracker is not None:
-        logger_class(settings.tracker)
+        extra("wandb", "wandb", "tracker=wandb")
     if settings.num_workers is None:
         on_gpu = pick_device(settings.device).type == "cuda"
         workers = max(1, min(_LOADERS, cores() - 1)) if on_gpu else 0

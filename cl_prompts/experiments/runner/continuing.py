@@ -26,8 +26,9 @@ from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import Parent, RunConfig, runs_of
 from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.results.comparable import conditions_of, options_of
-from cl_prompts.experiments.run_folder import checkpoint, files
+from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.files import SUMS_FILE
+from cl_prompts.experiments.run_folder.folder import load_state
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, changes, settings_identity
 from cl_prompts.experiments.run_folder.plans import settings_of
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
@@ -225,7 +226,7 @@ def state_of_parent(run: Run) -> tuple[int, dict[str, Any]]:
             f"the images of the run in {folder}, which a continual run needs, changed: {moved}:"
             " restore them"
         )
-    found = checkpoint.load(folder)
+    found = load_state(folder)
     assert found is not None  # its checksum matched
     for name, state in found["strategy"]["plugins"]:
         if name == type(run.anytime).__name__:

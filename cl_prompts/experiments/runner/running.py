@@ -170,7 +170,7 @@ def _continuation(runs: Sequence[plans.PlannedRun], place: Path) -> str:
         return f"stopped before the report was written; write it with: {command}"
     if len(runs) == 1 and states == {"missing"}:
         return "stopped before the run was begun"
-    trust = " --trust-code" if any(run.settings.imported() for run in runs) else ""
+    trust = " --trust-code" if any(run.settings.user_code() for run in runs) else ""
     return f"stopped; continue with: cl-prompts run --resume {quote(str(place))}{trust}"
 
 

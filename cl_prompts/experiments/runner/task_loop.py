@@ -53,7 +53,7 @@ def complete(
     settings = planned.settings
     if state == "unfinished":
         # Import only the code that the user named, not other code named in the folder.
-        settings = settings_of(planned.folder, settings.imported())
+        settings = settings_of(planned.folder, settings.user_code())
     with threads(one=takes_one_thread(settings)):
         run = built or build_run(settings, resources)
         place, command = planned.folder, planned.command

@@ -3,17 +3,15 @@
 import math
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from avalanche.core import BaseSGDPlugin
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from cl_prompts.errors import unknown
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.recipes.values import plain
 from cl_prompts.experiments.run_folder.folder import RunFolder
@@ -23,29 +21,11 @@ from cl_prompts.metrics.curve import Evaluation
 from cl_prompts.models.prompted import prompt_usage
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
-from cl_prompts.user_code import extra, is_dotted, load_object
+from cl_prompts.user_code import extra
 
 
-class Logger(Protocol):
-    """Logger of one run; your own logger needs the same two methods.
-
-    Its constructor receives the run folder, all settings as in ``config.yaml``, and the samples
-    seen when this process started: 0, or those of the checkpoint that a run resumes from.
-    docs/reference/tensorboard.md lists tags and values.
-    """
-
-    def write(self, tag: str, value: float, step: int) -> None:
-        """Log a value; ``step``, the stream samples seen, never decreases."""
-
-    def close(self) -> None:
-        """Flush and close."""
-
-
-Constructor = Callable[[Path, Mapping[str, object], int], Logger]
-
-
-class TensorBoard:
-    """TensorBoard's files in the run folder.
+def event_writer(folder: Path, start: int = 0) -> SummaryWriter:
+    """Return the writer of TensorBoard's files in a run folder.
 
     Args:
         folder: run folder.
@@ -53,37 +33,26 @@ class TensorBoard:
 
     Example:
         >>> import tempfile
-        >>> logger = TensorBoard(Path(tempfile.mkdtemp()))
-        >>> logger.write("loss/train", 0.5, 64)
-        >>> logger.close()
+        >>> writer = event_writer(Path(tempfile.mkdtemp()))
+        >>> writer.add_scalar("loss/train", 0.5, 64)
+        >>> writer.close()
     """
-
-    def __init__(self, folder: Path, start: int = 0) -> None:
-        # A unique name: two processes may start in the same second.
-        self._writer = SummaryWriter(
-            str(folder),
-            purge_step=start + 1 if start else None,
-            filename_suffix=f".{secrets.token_hex(8)}",
-        )
-
-    def write(self, tag: str, value: float, step: int) -> None:
-        """Log a value; see :class:`Logger`."""
-        self._writer.add_scalar(tag, value, step)
-
-    def close(self) -> None:
-        """Flush the file."""
-        self._writer.close()
+    # A unique name: two processes may start in the same second.
+    suffix = f".{secrets.token_hex(8)}"
+    return SummaryWriter(
+        str(folder), purge_step=start + 1 if start else None, filename_suffix=suffix
+    )
 
 
 class OnlineLogger:
-    """Logger to Weights & Biases, with the same tags.
+    """Logger to Weights & Biases, with the same tags as TensorBoard's.
 
     Its environment variables (``WANDB_PROJECT``, ``WANDB_MODE=offline`` and so on) set project,
     entity and mode; the default project is "cl-prompts". A resumed run continues the online run of
     its first process.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, object], start: int = 0) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, object]) -> None:
         wandb = extra("wandb", "wandb", "tracker=wandb")
         name = "/".join(folder.resolve().parts[-3:])
         self._run = wandb.init(
@@ -99,30 +68,13 @@ class OnlineLogger:
         # Its steps count calls: use samples seen as the axis.
         self._run.define_metric("*", step_metric="samples_seen")
 
-    def write(self, tag: str, value: float, step: int) -> None:
-        """Log a value; see :class:`Logger`."""
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        """Log a value; ``step``, the stream samples seen, never decreases."""
         self._run.log({tag: value, "samples_seen": step})
 
     def close(self) -> None:
         """Finish the online run of this process."""
         self._run.finish()
-
-
-def logger_class(name: str) -> Constructor:
-    """Return the constructor of a logger, which takes folder, settings and start.
-
-    Args:
-        name: "wandb", or ``"package.module:Class"``.
-
-    Raises:
-        InputError: the name is unknown, or its library is not installed.
-    """
-    if name == "wandb":
-        extra("wandb", "wandb", "tracker=wandb")
-        return OnlineLogger
-    if not is_dotted(name):
-        raise unknown("tracker", name, ["wandb"])
-    return load_object("tracker", name)
 
 
 #: metric, scope and value
@@ -160,10 +112,9 @@ class Tracker(BaseSGDPlugin):
         self.anytime = anytime
         anytime.listeners.append(self.on_evaluation)
         self.measure = "map" if anytime.evaluator.multi_label else "accuracy"
-        self._loggers: list[Logger] = [TensorBoard(folder.path, start)]
+        self._loggers: list[SummaryWriter | OnlineLogger] = [event_writer(folder.path, start)]
         if settings.tracker is not None:
-            made = logger_class(settings.tracker)
-            self._loggers.append(made(folder.path, plain(asdict(settings)), start))
+            self._loggers.append(OnlineLogger(folder.path, plain(asdict(settings))))
         self._watcher = watcher
         self._total = total
         self._losses: list[Tensor] = []
@@ -175,7 +126,7 @@ class Tracker(BaseSGDPlugin):
         if math.isnan(value):
             return
         for logger in self._loggers:
-            logger.write(tag, value, self._samples)
+            logger.add_scalar(tag, value, self._samples)
 
     def _write(self, entries: Iterable[Entry]) -> None:
         """Add entries other than NaN to metrics.csv."""

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from cl_prompts.experiments.cli import entry, main
-from cl_prompts.experiments.cli.actions import COMMANDS
-from cl_prompts.experiments.cli.arguments import parsed
+from cl_prompts.experiments.cli.entry import parsed
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.plans import PlannedRun, write_plan
 from cl_prompts.experiments.trained import exporting
@@ -36,7 +35,7 @@ def test_latest_is_the_newest_finished_run(here: Path, capsys: pytest.CaptureFix
     assert [line.split()[2] for line in lines] == ["3", "1", "2", "4"]
     assert [" ".join(line.split()[3:5]) for line in lines[2:]] == ["A_AUC 66.4", "failed 10"]
     wanted = Path("runs", runs[2].relative_to(here / "runs"))
-    assert parsed(COMMANDS, ["report", "latest"])[1]["runs"] == [wanted]
+    assert parsed(["report", "latest"])[1]["runs"] == [wanted]
 
 
 def test_latest_is_the_newest_model_and_of_several_strategies_the_first(here: Path) -> None:
@@ -53,18 +52,18 @@ def test_latest_is_the_newest_model_and_of_several_strategies_the_first(here: Pa
     ):
         (written / "model.json").touch()
         os.utime(written / "model.json", (2e9 + number,) * 2)
-        assert parsed(COMMANDS, ["predict", "latest", "a.png"])[1]["model"] == wanted
+        assert parsed(["predict", "latest", "a.png"])[1]["model"] == wanted
 
 
 def test_settings_may_stand_before_and_behind_options() -> None:
-    command, args = parsed(COMMANDS, ["run", "digits", "seed=1", "--jobs", "3", "n_tasks=2"])
+    command, args = parsed(["run", "digits", "seed=1", "--jobs", "3", "n_tasks=2"])
     assert (command.__name__, args["recipe"]) == ("run", "digits")
     assert (args["settings"], args["jobs"], args["out"]) == (
         ["seed=1", "n_tasks=2"],
         3,
         Path("runs"),
     )
-    _, args = parsed(COMMANDS, ["predict", "run", "a.png", "b.png", "--all-scores"])
+    _, args = parsed(["predict", "run", "a.png", "b.png", "--all-scores"])
     assert args["images"] == [Path("a.png"), Path("b.png")]
     assert (args["all_scores"], args["trust_code"]) == (True, False)
 
@@ -75,7 +74,7 @@ def test_the_help_has_examples_that_are_commands(capsys: pytest.CaptureFixture[s
     assert ended.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     examples = [line.split("  ")[1] for line in lines if line.startswith("  cl-prompts ")]
-    found = [parsed(COMMANDS, example.split()[1:])[0].__name__ for example in examples]
+    found = [parsed(example.split()[1:])[0].__name__ for example in examples]
     assert found == ["train", "run", "show"]
 
 

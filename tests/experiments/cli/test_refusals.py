@@ -58,6 +58,7 @@ LINES = [
     "validate digits strategy=l2p lr=1e-3,1e-2",
     "validate digits strategy=ncm lr=1e-3",
     "validate digits optimizer=adamw",
+    "validate digits strategy=ncm tracker=wandbb",
     "validate digits seed=1..3",
     "init broken --out list.yaml",
     "show nothing",

@@ -17,9 +17,8 @@ from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import RunConfig, plan
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder import folder as run_folder
-from cl_prompts.experiments.run_folder.checkpoint import load
 from cl_prompts.experiments.run_folder.files import MODEL, READ, SUMS_FILE, check_sums
-from cl_prompts.experiments.run_folder.folder import RunFolder, environment
+from cl_prompts.experiments.run_folder.folder import RunFolder, environment, load_state
 from cl_prompts.experiments.run_folder.identity import IDENTITY_FILE, settings_identity
 from cl_prompts.experiments.run_folder.plans import settings_of
 from tests.experiments.commands import rows, summary, unfinished_copy
@@ -61,7 +60,7 @@ def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
     run_settings = RunConfig.from_yaml((mvp_run / "config.yaml").read_text())
     assert (run_settings.strategy, run_settings.options["buffer_size"]) == ("mvp", 30)
     assert summary(mvp_run)["command"].startswith("cl-prompts run digits strategy=mvp")
-    found = load(mvp_run)
+    found = load_state(mvp_run)
     assert found is not None
     assert found["tasks_done"] == 3
     assert not any(name.startswith("backbone.") for name in found["strategy"]["model"])
