@@ -14,7 +14,7 @@ from cl_prompts.user_code import label_of
 #: usual names of settings that have other names here
 _MEANT = MEANT | {
     "batch_size": "train_mb_size, for training, or evaluation.batch_size",
-    "optimizer": "lr and the like; another optimizer is given in Python",
+    "optimizer": "lr and the like; for another optimizer override default_optimizer in Python",
 }
 #: section or strategy, and the path of a setting in it
 Place = tuple[str, tuple[str, ...]]

@@ -46,7 +46,7 @@ FILLED = {
     "backbone": {"name", "seed"},
     "evaluation": {"test", "n_classes", "home_classes", "listeners", "num_workers"},
     "strategy": {
-        *("model", "backbone", "n_classes", "multi_label", "n_tasks", "optimizer"),
+        *("backbone", "n_classes", "multi_label", "n_tasks"),
         *("evaluator", "eval_every", "device", "seed"),
     },
 }

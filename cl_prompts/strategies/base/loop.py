@@ -229,9 +229,6 @@ class OnlineLoop:
         trigger_plugins(strategy, "before_update", **kwargs)
         strategy.optimizer_step()
         trigger_plugins(strategy, "after_update", **kwargs)
-        # Not in the plugin, since a given model may have slow heads without it.
-        if model.slow is not None:
-            model.slow.update(model.head)
         strategy.after_step(output, batch)
         strategy.updates += 1
         self.check_loss()
