@@ -87,8 +87,8 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     """Epochs of each experience; 1 is the online protocol."""
     online_iter: Count = 3
     """Updates per stream batch, each with its own augmentation and buffer samples."""
-    views: Count | None = None
-    """Augmentations per sample, reused so that frozen features can be cached; None for new ones."""
+    one_view: bool = False
+    """Augment each sample once and for all, so that frozen features can be cached."""
     buffer_size: Size = 0
     """Samples in the replay buffer; 0 for none."""
     buffer_batch_size: Count | None = None
@@ -174,7 +174,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         )
         self.buffer = self.make_buffer(self.buffer_size, self.seed)
         replayed = self.buffer_batch_size or max(1, self.train_mb_size // 2)
-        self.replay = Replay(self.buffer, replayed, self.views)
+        self.replay = Replay(self.buffer, replayed, one_view=self.one_view)
         self.feature_cache = FeatureCache(BUDGET)
         self.shuffler = torch.Generator().manual_seed(self.seed)
         self.loop = OnlineLoop(self)
