@@ -11,7 +11,7 @@ random: cost depends on neither, and the A_AUC of two rows is compared, not read
 
 "none" computes every forward pass again. "evaluation" is what a run does: the queries of test
 images are computed once, and a pass over the same batch as the last time does not begin anew.
-"evaluation, training" also keeps what is frozen of training images, as ``views=1`` does, which is
+"evaluation, training" also keeps what is frozen of training images, as ``one_view`` does, which is
 exact here since these images are not augmented. The three take turns, task by task; seconds are CPU
 time, least of the rounds, with one thread, since several also spend it on waiting for each other.
 "ratio" is the seconds over those of "none" at the same precision, "forwards" what the backbone
@@ -60,7 +60,7 @@ class Run:
             n_classes=args.classes,
             train_mb_size=32,
             online_iter=3,
-            views=1 if reuse == "evaluation, training" else None,
+            one_view=reuse == "evaluation, training",
             evaluator=None,
             plugins=[self.anytime],
             device="cpu",

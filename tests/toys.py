@@ -476,12 +476,11 @@ def make(
     if "n_tasks" in accepted and scenario in ANNOUNCED:
         told["n_tasks"] = TASKS
     options = {**ALL[kind].options}
-    if "model" not in changes:
-        told["n_classes"] = N_CLASSES
-        if backbone is None and scenario != "si_blurry":
-            options |= on_two_blocks(kind)
-        else:
-            told["backbone"] = backbone or vit_of(kind)
+    told["n_classes"] = N_CLASSES
+    if backbone is None and scenario != "si_blurry":
+        options |= on_two_blocks(kind)
+    else:
+        told["backbone"] = backbone or vit_of(kind)
     given = list(changes.pop("plugins", ()))
     of_row = make_plugins(options.get("plugins", {}))
     replaced = {type(plugin) for plugin in given}

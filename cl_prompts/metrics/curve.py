@@ -1,4 +1,4 @@
-"""Measurements along a stream: class counts, evaluations, the anytime curve.
+"""Measurements along a stream: evaluations, the anytime curve.
 
 Accuracies are fractions in [0, 1]. Plain torch, without Avalanche.
 """
@@ -13,49 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.state import State
-
-
-class ClassAccuracy:
-    """Correct and total test samples per class, without a synchronisation per batch.
-
-    Args:
-        n_classes: classes of the data set.
-        device: of the counts.
-        n_domains: domains of the data set; 1 without domains.
-
-    Example:
-        >>> counts = ClassAccuracy(3)
-        >>> counts.update(torch.eye(3)[[0, 1, 1]], torch.tensor([0, 1, 2]))
-        >>> counts.by_class().tolist()
-        [1.0, 1.0, 0.0]
-    """
-
-    def __init__(
-        self, n_classes: int, device: torch.device | str = "cpu", *, n_domains: int = 1
-    ) -> None:
-        shape = (n_domains, n_classes)
-        self.correct = torch.zeros(shape, dtype=torch.int64, device=device)
-        self.total = torch.zeros(shape, dtype=torch.int64, device=device)
-
-    def update(self, logits: Tensor, labels: Tensor, domains: Tensor | None = None) -> None:
-        """Add a batch: logits (batch, columns), labels (batch,), domains (batch,)."""
-        hit = (logits.argmax(dim=1) == labels).to(torch.int64)
-        cells = labels if domains is None else domains * self.total.shape[1] + labels
-        self.correct.view(-1).index_add_(0, cells, hit)
-        self.total.view(-1).index_add_(0, cells, torch.ones_like(hit))
-
-    def overall(self) -> float:
-        """Share of correct samples; NaN without samples."""
-        total = int(self.total.sum())
-        return float(self.correct.sum()) / total if total else float("nan")
-
-    def by_class(self) -> Tensor:
-        """(classes,) float64 accuracies on the CPU, NaN for classes without samples."""
-        return self.correct.sum(0).cpu().double() / self.total.sum(0).cpu()
-
-    def by_cell(self) -> Tensor:
-        """(domains, classes) float64 accuracies on the CPU, NaN without samples."""
-        return self.correct.cpu().double() / self.total.cpu()
 
 
 @dataclass

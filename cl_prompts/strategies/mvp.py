@@ -142,9 +142,7 @@ class MVP(PromptStrategy):
     def prompt_loss(self, output: Output) -> Tensor:
         """Return the contrastive loss of the keys, or the mean query-key distance."""
         selection = output.selection
-        # A given model may have no keys.
-        if selection is None:
-            return super().prompt_loss(output)
+        assert selection is not None
         if not self.use_contrastive:
             return key_distance(selection)
         return contrastive_key_loss(

@@ -42,8 +42,9 @@ def scr() -> Any:
 
 
 def cwr_star() -> Any:
-    model = make("linear_probe").model
-    return make("linear_probe", model=model, plugins=[plugins.CWRStarPlugin(model, "head", False)])
+    strategy = make("linear_probe")
+    strategy.plugins.append(plugins.CWRStarPlugin(strategy.model, "head", False))
+    return strategy
 
 
 #: strategy of Avalanche -> its settings, or how it is built

@@ -120,8 +120,8 @@ def test_several_epochs_resume_in_the_order_of_their_own() -> None:
 
 @pytest.mark.parametrize("kind", ["linear_probe", "mvp", "mvp_tokens", "derpp"])
 def test_cached_work_survives_a_stop(kind: str) -> None:
-    """Two epochs over views that recur, stopped in the second."""
-    settings: dict[str, Any] = {"views": 2, "train_epochs": 2}
+    """Two epochs over the same views, stopped in the second."""
+    settings: dict[str, Any] = {"one_view": True, "train_epochs": 2}
     whole = fit(make(kind, SHUFFLED, **settings), experiences(SHUFFLED))
     state = stopped_after(make(kind, SHUFFLED, **settings), experiences(SHUFFLED), batches=5)
     assert state["feature_cache"]["parts"]

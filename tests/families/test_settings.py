@@ -48,10 +48,10 @@ def test_every_setting_has_a_sentence() -> None:
 def test_a_value_out_of_range_is_refused_by_name() -> None:
     # Settings of one name and type are checked alike in all methods.
     settings = [(kind, s) for kind in TABLE for s in cls_of(kind).settings().values()]
-    distinct = {(s.name, str(s.kind)): (kind, s) for kind, s in settings}
+    distinct = {(s.name, str(s.annotation)): (kind, s) for kind, s in settings}
     backbone, refused = lively_vit(), 0
     for kind, setting in distinct.values():
-        for value in out_of_range(setting.kind):
+        for value in out_of_range(setting.annotation):
             with pytest.raises(InputError, match=setting.name):
                 make(kind, backbone=backbone, **{setting.name: value})
             refused += 1

@@ -18,14 +18,14 @@ AUGMENTATION = Augmentation(padding=2, affine=1)
 
 #: one of each way in which images are read: the stream alone, several epochs of it, replayed,
 #: replayed alone, looked through for losses or for uncertainty, once more at the end of a task, as
-#: views that recur
+#: one view of each sample
 CASES = [
     ("derpp", "si_blurry_multi_label", {}),
     ("multi_lane", "mlcil", {}),
     ("clib_tuned", "si_blurry", {}),
     ("rainbow_chosen", "si_blurry", {"reuse_features": False, "rehearsal_epochs": 1}),
     ("aper", "class_incremental", {"train_epochs": 2}),
-    ("mvp_r", "si_blurry", {"views": 2}),
+    ("mvp_r", "si_blurry", {"one_view": True}),
 ]
 
 

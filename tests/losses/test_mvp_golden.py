@@ -1,6 +1,7 @@
 """MVP against the published implementation's numbers (tests/golden/mvp_losses.json)."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,6 @@ from torch import Tensor
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.losses import mvp as losses
 from cl_prompts.models.base import Output
-from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.strategies import MVP
 from tests import GOLDEN_FILES
 from tests.golden_numbers import PLAIN, put
@@ -78,13 +78,13 @@ def test_losses_and_gradients_of_all_options(case: dict) -> None:
             close(inputs["mask_param"].grad, want["grad_mask_param"])
 
 
-def golden_model(use_last_layer: bool) -> PromptedViT:
-    """The tiny model of the golden file, built as a run builds it."""
+def golden_strategy(use_last_layer: bool, **settings: Any) -> MVP:
+    """MVP on the tiny model of the golden file, built as a run builds it."""
     mvp = MODEL["mvp"]
     named = ("img_size", "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
     shape = {name: MODEL["vit"][name] for name in named}
     backbone = FrozenViT(VisionTransformer(num_classes=0, **shape), normalisation=PLAIN)
-    model: PromptedViT = MVP(
+    strategy = MVP(
         backbone=backbone,
         n_classes=mvp["num_classes"],
         device="cpu",
@@ -95,7 +95,9 @@ def golden_model(use_last_layer: bool) -> PromptedViT:
         e_blocks=mvp["pos_e_prompt"],
         e_length=mvp["len_e_prompt"],
         use_last_block=use_last_layer,
-    ).model
+        **settings,
+    )
+    model = strategy.model
     state = {k: tensor(v) for k, v in MODEL["state"].items()}
     backbone.vit.load_state_dict(
         {k[9:]: v for k, v in state.items() if k.startswith("backbone.") and ".head." not in k}
@@ -111,7 +113,7 @@ def golden_model(use_last_layer: bool) -> PromptedViT:
         "seen": torch.arange(mvp["num_classes"]) < MODEL["num_exposed"],
     }
     model.load_learned_state(learned)
-    return model
+    return strategy
 
 
 NAMES = {
@@ -130,10 +132,16 @@ NAMES = {
     ids=lambda r: f"contrastive={r['use_contrastiv']},last={r['use_last_layer']}",
 )
 def test_whole_model(run: dict) -> None:
-    model = golden_model(run["use_last_layer"])
+    strategy = golden_strategy(
+        run["use_last_layer"],
+        use_contrastive=run["use_contrastiv"],
+        contrastive_pairs="all",
+        gsf_reduction="batch_mean",
+        lr=5e-3,
+    )
+    model = strategy.model
     images = tensor(MODEL["inputs"]["images"])
     labels = torch.tensor(MODEL["inputs"]["labels"])
-    model.selector.count_scaled = run["use_contrastiv"]
     out = model.run(images)
     close(model.encode(images, {}).parts["frozen"], run["query"])
     close(out.selection.distance, run["distance"])
@@ -143,15 +151,6 @@ def test_whole_model(run: dict) -> None:
     close(out.logits, run["eval_logits"])
     close(out.logits, run["train_logits"])
 
-    strategy = MVP(
-        model=model,
-        use_contrastive=run["use_contrastiv"],
-        contrastive_pairs="all",
-        gsf_reduction="batch_mean",
-        lr=5e-3,
-        evaluator=None,
-        device="cpu",
-    )
     key_loss = strategy.prompt_loss(out)
     assert key_loss.item() == pytest.approx(run["similarity_loss"], abs=1e-6)
     loss = strategy.training_loss(out, stream_batch(strategy, images, labels))

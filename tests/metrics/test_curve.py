@@ -1,39 +1,11 @@
 """Measurements along a stream."""
 
-import math
-
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score
 
 from cl_prompts.metrics import continual as metrics
-from cl_prompts.metrics.curve import ClassAccuracy, Curve
+from cl_prompts.metrics.curve import Curve
 from tests.metrics.test_continual import NAN, curve
-
-
-@given(st.integers(1, 6), st.integers(1, 60), st.integers(0, 2**31))
-@settings(max_examples=30)
-def test_class_accuracy_equals_scikit_learn(n_classes: int, n: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(size=(n, n_classes))
-    labels = rng.integers(0, n_classes, n)
-    counts = ClassAccuracy(n_classes)
-    for part in np.array_split(np.arange(n), 3):
-        counts.update(torch.from_numpy(logits[part]), torch.from_numpy(labels[part]))
-    predicted = logits.argmax(1)
-    assert counts.overall() == pytest.approx(accuracy_score(labels, predicted))
-    for c, value in enumerate(counts.by_class().tolist()):
-        if (labels == c).any():
-            assert value == pytest.approx((predicted[labels == c] == c).mean())
-        else:
-            assert math.isnan(value)
-
-
-def test_no_sample_is_nan_not_zero() -> None:
-    assert math.isnan(ClassAccuracy(3).overall())
 
 
 def test_the_end_is_a_point_only_if_no_threshold_falls_there() -> None:

@@ -24,8 +24,8 @@ def blocks(strategy: Any) -> int:
 def test_the_frozen_part_is_computed_once_for_each_view(kind: str, first: int, later: int) -> None:
     """Counted on four passes over each sample: two epochs with two updates each."""
     again, anew = (
-        fit(make(kind, views=views, buffer_size=0, period=None, **TWICE), experiences())
-        for views in (1, None)
+        fit(make(kind, one_view=once, buffer_size=0, period=None, **TWICE), experiences())
+        for once in (True, False)
     )
     n = anew.samples_seen // 2
     assert blocks(anew) == 4 * n * first
@@ -36,7 +36,7 @@ def test_the_frozen_part_is_computed_once_for_each_view(kind: str, first: int, l
 
 @pytest.mark.parametrize("kind", ["er", "mvp_r"])
 def test_replayed_samples_are_known_by_experience_and_row(kind: str) -> None:
-    again, anew = (fit(make(kind, views=views), experiences()) for views in (1, None))
+    again, anew = (fit(make(kind, one_view=once), experiences()) for once in (True, False))
     close(weights(again), weights(anew))
     assert blocks(again) < blocks(anew)
 
@@ -47,31 +47,18 @@ def cached(model: Any, cache: FeatureCache, images: torch.Tensor, rows: list[lis
     return cache.run(model, images, torch.tensor(rows))
 
 
-def model_and_cache(kind: str, views: int) -> tuple[Any, FeatureCache]:
+def model_and_cache(kind: str) -> tuple[Any, FeatureCache]:
     """A model that knows three classes, and a cache of two experiences of four samples."""
     model = make(kind, backbone=tiny_vit()).model
     model.observe_classes(torch.arange(3))
     cache = FeatureCache()
     for experience in (0, 1):
-        cache.reserve(experience, 4 * views)
+        cache.reserve(experience, 4)
     return model, cache
 
 
-def test_cached_features_belong_to_the_current_view() -> None:
-    """With two views a sample's features are those of the view that an update reads."""
-    model, cache = model_and_cache("linear_probe", views=2)
-    seen: list[float] = []
-    both = torch.rand(2, 2, 3, 16, 16)
-    for view in (0, 1, 0, 1):
-        output = cached(model, cache, both[view], [[0, 0 + view], [0, 4 + view]])
-        torch.testing.assert_close(output.features, model.run(both[view]).features)
-        seen.append(float(output.features.sum()))
-    assert seen[0] == seen[2] != seen[1] == seen[3]
-    assert cache.reused == 4
-
-
 def test_batches_may_mix_cached_and_new_samples() -> None:
-    model, cache = model_and_cache("mvp", views=1)
+    model, cache = model_and_cache("mvp")
     images = torch.rand(4, 3, 16, 16)
     samples = [[0, 3], [1, 0], [0, 1], [1, 2]]
     cached(model, cache, images[[2, 1]], [samples[2], samples[1]])
@@ -82,7 +69,7 @@ def test_batches_may_mix_cached_and_new_samples() -> None:
 
 def test_features_beyond_the_budget_are_recomputed() -> None:
     anew = fit(make("linear_probe", **TWICE), experiences())
-    strategy = make("linear_probe", views=1, **TWICE)
+    strategy = make("linear_probe", one_view=True, **TWICE)
     assert strategy.feature_cache.budget == BUDGET == 2**30
     strategy.feature_cache.budget = 0
     fit(strategy, experiences())
@@ -90,7 +77,7 @@ def test_features_beyond_the_budget_are_recomputed() -> None:
     assert blocks(strategy) == blocks(anew)
     assert same(weights(strategy), weights(anew))
     stream = experiences()[:2]
-    replaying = make("er", views=1)
+    replaying = make("er", one_view=True)
     replaying.feature_cache.budget = 4 * 16 * max(len(one.dataset) for one in stream)
     fit(replaying, stream)  # both are kept for replay, and one of them fits
     ((known, values),) = replaying.state_dict()["feature_cache"]["parts"].values()
@@ -100,8 +87,8 @@ def test_features_beyond_the_budget_are_recomputed() -> None:
 
 def test_restarted_training_mixes_no_cached_samples() -> None:
     learned = []
-    for views in (1, None):
-        strategy = make("er", views=views)
+    for once in (True, False):
+        strategy = make("er", one_view=once)
         first, second, third = experiences()
         fit(strategy, [first])
 

@@ -46,7 +46,7 @@ FILLED = {
     "backbone": {"name", "seed"},
     "evaluation": {"test", "n_classes", "home_classes", "listeners", "num_workers"},
     "strategy": {
-        *("model", "backbone", "n_classes", "multi_label", "n_tasks", "optimizer"),
+        *("backbone", "n_classes", "multi_label", "n_tasks"),
         *("evaluator", "eval_every", "device", "seed"),
     },
 }
@@ -86,8 +86,8 @@ def described(thing: Any, without: Collection[str] = ()) -> Parameters:
         texts = sentences(thing)
         # The default of a head, say, is an object: recipes write the settings given to it.
         found = {
-            setting.name: (setting.kind, getattr(setting.default, "explicit", setting.default))
-            for setting in thing.settings().values()
+            name: (setting.annotation, getattr(setting.default, "explicit", setting.default))
+            for name, setting in thing.settings().items()
         }
         if getattr(thing, "own_plugins", ()):
             found["plugins"] = (found["plugins"][0], _plugins_of(thing))

@@ -43,7 +43,7 @@ _KNOWN = (*SECTIONS, "training", "strategies", "run", "extends", *TOP)
 #: usual names of settings that have other names here
 _MEANT = MEANT | {
     "batch_size": "train_mb_size, for training, or evaluation.batch_size",
-    "optimizer": "lr and the like; another optimizer is given in Python",
+    "optimizer": "lr and the like; for another optimizer override default_optimizer in Python",
 }
 #: section or strategy, and the path of a setting in it
 Place = tuple[str, tuple[str, ...]]

@@ -177,8 +177,8 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
     boundaries = settings.options.get("boundaries")
     announced = bool(split.boundaries if boundaries is None else boundaries)
     options = dict(settings.options)
-    if train.is_plain and options.get("views") is None:
-        options["views"] = 1  # so that frozen features are computed once
+    if train.is_plain:
+        options["one_view"] = True  # so that frozen features are computed once
     made = partial(
         make_strategy,
         settings.strategy,

@@ -34,7 +34,7 @@ IMAGES_FILE = "images.npz"
 MODEL_FILES = (CARD_FILE, MODEL_FILE, IMAGES_FILE)
 #: settings that change the training, not the model
 _OF_TRAINING = re.compile(
-    "lr|schedule|new_optimizer|clip_norm|class_mask|loss_norm|views|train_epochs|online_iter"
+    "lr|schedule|new_optimizer|clip_norm|class_mask|loss_norm|one_view|train_epochs|online_iter"
     "|(train_mb|eval_mb|buffer_batch)_size|.*_lr|.*weight_decay"
 )
 

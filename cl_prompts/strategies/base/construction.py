@@ -9,7 +9,6 @@ from avalanche.logging import InteractiveLogger
 from avalanche.training.plugins import EvaluationPlugin
 from avalanche.training.plugins.evaluation import default_evaluator
 from avalanche.training.templates import SupervisedTemplate
-from torch.optim import Optimizer
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
@@ -20,35 +19,29 @@ from cl_prompts.strategies.base.settings import Settings
 
 def check_arguments(kind: str, unnamed: Sequence[object], settings: Mapping[str, object]) -> None:
     """Refuse the arguments of Avalanche's strategies, which take any model."""
-    wanted = {"backbone": FrozenViT, "model": ContinualModel, "optimizer": Optimizer}
-    other = [name for name, own in wanted.items() if not isinstance(settings.get(name), own | None)]
-    if unnamed or other or "criterion" in settings:
-        what = "takes its arguments by name"
-        if other:
-            what = f"cannot use a {type(settings[other[0]]).__name__} as {other[0]}"
-        if "criterion" in settings:
-            what = "has its own loss, so leave criterion out (training_loss changes it)"
-        raise InputError(
-            f"{kind} {what}: write {kind}(backbone=create_backbone(), n_classes=10), see"
-            " docs/guides/avalanche.md"
-        )
+    backbone = settings.get("backbone")
+    if unnamed or settings.keys() & {"model", "optimizer", "criterion"}:
+        what = "has its own model, optimizer and loss"
+    elif not isinstance(backbone, FrozenViT | None):
+        what = f"cannot use a {type(backbone).__name__} as backbone"
+    else:
+        return
+    raise InputError(
+        f"{kind} {what}: write {kind}(backbone=create_backbone(), n_classes=10), see"
+        " docs/guides/avalanche.md"
+    )
 
 
-def given_or_built(strategy: SupervisedTemplate) -> ContinualModel:
-    """Return the given model, or build the method's own on the given backbone."""
-    model: ContinualModel | None = strategy.model
-    given = [value for value in (strategy.backbone, strategy.n_classes) if value is not None]
-    if len(given) != (2 if model is None else 0):
-        raise InputError("give either model= or both backbone= and n_classes=")
-    if model is None:
-        backbone = strategy.backbone.with_features(strategy.features)
-        model = strategy.build_model(backbone, strategy.n_classes)
-        model.multi_label = strategy.multi_label
-        strategy.fit_model(model)
-    if model.multi_label and "multi_label" not in strategy.settings():
-        raise InputError(f"{type(strategy).__name__} is defined for one class per image")
-    if model.multi_label and strategy.class_mask == "batch":
+def built_model(strategy: SupervisedTemplate) -> ContinualModel:
+    """Build the method's model on the given backbone."""
+    if strategy.backbone is None or strategy.n_classes is None:
+        raise InputError("give both backbone= and n_classes=")
+    if strategy.multi_label and strategy.class_mask == "batch":
         raise InputError("class_mask=batch is defined for one class per image: leave it out")
+    backbone = strategy.backbone.with_features(strategy.features)
+    model: ContinualModel = strategy.build_model(backbone, strategy.n_classes)
+    model.multi_label = strategy.multi_label
+    strategy.fit_model(model)
     return model
 
 

@@ -105,8 +105,7 @@ def regroup(
     known = {p for group in groups for p in group["params"]}
     for parameter, name in trainable.items():
         if parameter not in known:
-            # A given optimizer may lack the group that the method expects.
-            groups[min(group_of(name), len(groups) - 1)]["params"].append(parameter)
+            groups[group_of(name)]["params"].append(parameter)
     order = {parameter: number for number, parameter in enumerate(trainable)}
     for group in groups:
         group["params"].sort(key=order.__getitem__)

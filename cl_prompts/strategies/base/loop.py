@@ -20,7 +20,6 @@ from cl_prompts.strategies.base import experience
 from cl_prompts.strategies.base.cost import TrainingCost
 from cl_prompts.strategies.base.stream import (
     Batch,
-    RecurringViews,
     StreamBatch,
     own_sampler,
     stream_batches,
@@ -81,9 +80,9 @@ class OnlineLoop:
         self.task.enter(strategy.experience, again=resumed)
         if not resumed:
             strategy.replay.enter(strategy.experience, classes)
-            if strategy.views is not None:
-                n_views = len(strategy.experience.dataset) * strategy.views
-                strategy.feature_cache.reserve(strategy.replay.current, n_views)
+            if strategy.one_view:
+                n_samples = len(strategy.experience.dataset)
+                strategy.feature_cache.reserve(strategy.replay.current, n_samples)
         if strategy.announced and self.task.first and not resumed:
             if strategy.new_optimizer:
                 # Momentum of the last task would move parameters that this task does not train.
@@ -229,9 +228,6 @@ class OnlineLoop:
         trigger_plugins(strategy, "before_update", **kwargs)
         strategy.optimizer_step()
         trigger_plugins(strategy, "after_update", **kwargs)
-        # Not in the plugin, since a given model may have slow heads without it.
-        if model.slow is not None:
-            model.slow.update(model.head)
         strategy.after_step(output, batch)
         strategy.updates += 1
         self.check_loss()
@@ -256,10 +252,6 @@ class OnlineLoop:
         """Yield the batches of an epoch, from the place where training resumes."""
         strategy, model = self.strategy, self.strategy.model
         start = self.start_epoch()
-        recurring = None
-        if strategy.views is not None:
-            earlier = strategy.clock.train_exp_epochs * strategy.online_iter
-            recurring = RecurringViews(strategy.views, strategy.replay.current, earlier)
         for stream in stream_batches(
             strategy.dataloader,
             strategy.annotated,
@@ -268,7 +260,7 @@ class OnlineLoop:
             n=len(strategy.experience.dataset),
             start=start,
             origin=strategy.samples_seen,
-            recurring=recurring,
+            experience=strategy.replay.current if strategy.one_view else None,
             device=strategy.device,
         ):
             if stream.start == start:

@@ -72,18 +72,13 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     """
 
     backbone: FrozenViT | None = None
-    """Frozen ViT for RGB images in [0, 1]; give it with ``n_classes``, or give ``model``."""
+    """Frozen ViT for RGB images in [0, 1]."""
     n_classes: Count | None = None
     """Number of classes: columns of the head."""
-    model: Any = None
-    """Model that ``build_model`` made, instead of ``backbone`` and ``n_classes``; settings of its
-    parts, such as sizes of prompts, are then ignored."""
     multi_label: bool = False
     """Whether images may have several classes."""
-    optimizer: Any = None
-    """Optimizer of the model's trainable parameters; None for the method's own with ``lr``."""
     lr: Positive = 5e-3
-    """Learning rate of the default optimizer."""
+    """Learning rate of the optimizer."""
     train_mb_size: Count = 64
     """Stream samples per batch."""
     eval_mb_size: Count = 128
@@ -92,8 +87,8 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     """Epochs of each experience; 1 is the online protocol."""
     online_iter: Count = 3
     """Updates per stream batch, each with its own augmentation and buffer samples."""
-    views: Count | None = None
-    """Augmentations per sample, reused so that frozen features can be cached; None for new ones."""
+    one_view: bool = False
+    """Augment each sample once and for all, so that frozen features can be cached."""
     buffer_size: Size = 0
     """Samples in the replay buffer; 0 for none."""
     buffer_batch_size: Count | None = None
@@ -159,7 +154,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         self.check_settings()
         self.state = Registered(self)
         self.device = pick_device(self.device)
-        self.model = construction.given_or_built(self)
+        self.model = construction.built_model(self)
         self.budget: Any = None  # a Budget among the plugins
         # Before the optimizer: a plugin may add or replace parts of the model.
         self.plugins = construction.with_own_plugins(self.own_plugins, self.plugins)
@@ -168,16 +163,18 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         several = self.model.multi_label
         SupervisedTemplate.__init__(
             self,
-            **self.values_of("model", "device", "plugins", "eval_every"),
-            **self.values_of("train_mb_size", "eval_mb_size", "train_epochs"),
-            optimizer=self.optimizer or self.default_optimizer(self.model, self.lr),
+            **self.values_of("eval_every", "train_mb_size", "eval_mb_size", "train_epochs"),
+            model=self.model,
+            device=self.device,
+            plugins=self.plugins,
+            optimizer=self.default_optimizer(self.model, self.lr),
             # For Avalanche's plugins that ask for a loss; ours is training_loss.
             criterion=nn.BCEWithLogitsLoss() if several else nn.CrossEntropyLoss(),
             evaluator=construction.chosen_evaluator(self.evaluator, multi_label=several),
         )
         self.buffer = self.make_buffer(self.buffer_size, self.seed)
         replayed = self.buffer_batch_size or max(1, self.train_mb_size // 2)
-        self.replay = Replay(self.buffer, replayed, self.views)
+        self.replay = Replay(self.buffer, replayed, one_view=self.one_view)
         self.feature_cache = FeatureCache(BUDGET)
         self.shuffler = torch.Generator().manual_seed(self.seed)
         self.loop = OnlineLoop(self)
@@ -306,7 +303,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> ContinualModel:
         """Build the method's model from its settings."""
-        raise NotImplementedError(f"{type(self).__name__} has no build_model: give model=")
+        raise NotImplementedError(f"{type(self).__name__} has no build_model")
 
     def fit_model(self, model: ContinualModel) -> None:
         """Apply the settings of all methods to a new model: its head."""

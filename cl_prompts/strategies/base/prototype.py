@@ -30,11 +30,11 @@ class PrototypeStrategy(OnlineStrategy):
 
     Training batches are not scored: the reported loss is 0.
 
-    Settings of gradient descent (``OF_GRADIENTS``) and of a trained head do not exist here.
-    ``optimizer``, an argument of all strategies of Avalanche, has no effect. There is no replay:
-    sums over the stream forget nothing. Replayed samples of a plugin would count twice. Several
-    labels per image need a :class:`~cl_prompts.closed_form.multi_label_ridge.MultiLabelRidge`,
-    which reads the annotated classes and is settled at the end of a task or period.
+    Settings of gradient descent (``OF_GRADIENTS``) and of a trained head do not exist here. There
+    is no replay: sums over the stream forget nothing. Replayed samples of a plugin would count
+    twice. Several labels per image need a
+    :class:`~cl_prompts.closed_form.multi_label_ridge.MultiLabelRidge`, which reads the annotated
+    classes and is settled at the end of a task or period.
 
     Raises:
         InputError: ``buffer_size`` is not 0.

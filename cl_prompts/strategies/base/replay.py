@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from cl_prompts.datasets.collate import Key, collate, viewing
 from cl_prompts.errors import InputError
 from cl_prompts.state import State
-from cl_prompts.strategies.base.stream import Batch, RecurringViews
+from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.training.buffers import ReplayBuffer
 
 #: experience, row, and key of the view
@@ -32,7 +32,7 @@ class Replay:
     Args:
         buffer: of references of width 2.
         batch_size: samples per draw.
-        views: number of views per sample, reused in turn; None for a new view at each read.
+        one_view: whether a sample has one view; otherwise each read makes a new one.
 
     Attributes:
         draws: independent draws per update (DER++: 2).
@@ -46,10 +46,10 @@ class Replay:
         (0, [])
     """
 
-    def __init__(self, buffer: ReplayBuffer, batch_size: int, views: int | None = None) -> None:
+    def __init__(self, buffer: ReplayBuffer, batch_size: int, *, one_view: bool = False) -> None:
         self.buffer = buffer
         self.batch_size = batch_size
-        self.views = views
+        self.one_view = one_view
         self.draws = 1
         self.workers = 0
         self.n_sources = 0
@@ -103,7 +103,7 @@ class Replay:
         device = stream.images.device
         samples = stream.samples
         if samples is not None:
-            samples = torch.cat([samples, self.samples(slots, update)])
+            samples = torch.cat([samples, self.buffer.slots[slots]])
         # Each replayed sample has the annotated classes of its own experience.
         of_stream = stream.annotated.expand(len(stream.labels), -1)
         return replace(
@@ -142,10 +142,10 @@ class Replay:
         )
 
     def _key(self, source: int, row: int, update: int, draw: int) -> Key:
-        if self.views is None:
-            # A new view for every update, and for every draw in it.
-            return update, draw, source, row
-        return RecurringViews(self.views, source, update).key(row, draw)
+        if self.one_view:
+            return source, row, 0
+        # A new view for every update, and for every draw in it.
+        return update, draw, source, row
 
     def _columns(self, wanted: Sequence[_Wanted]) -> list[Tensor]:
         """Read a mini-batch of items."""
@@ -165,15 +165,6 @@ class Replay:
         size = -(-len(wanted) // self.workers)
         self._shares[:] = [list(wanted[at : at + size]) for at in range(0, len(wanted), size)]
         return [torch.cat(column) for column in zip(*self._loader, strict=True)]
-
-    def samples(self, slots: Tensor, update: int) -> Tensor:
-        """Return the numbers (m, 2) of experience and view that :meth:`draw` read."""
-        assert self.views is not None
-        references = self.buffer.slots[slots]
-        # DER++ draws twice per update; the second draw reads the next view.
-        draw = torch.arange(len(slots)) // max(1, len(slots) // self.draws)
-        view = (update + draw) % self.views
-        return torch.stack([references[:, 0], references[:, 1] * self.views + view], dim=1)
 
     def labels(self) -> Tensor:
         """Return the labels of the stored samples, (m,) or (m, classes), without reading images."""

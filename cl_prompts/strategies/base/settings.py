@@ -5,33 +5,13 @@ import inspect
 import textwrap
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import cache
+from inspect import Parameter
 from itertools import pairwise
 from typing import Any, ClassVar, Self, dataclass_transform, get_origin
 
 from cl_prompts.checks import fits, shown
 from cl_prompts.errors import InputError, unknown
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A keyword argument of a constructor.
-
-    Attributes:
-        name: keyword, and attribute that holds the value.
-        kind: type, with the words and bounds that :func:`cl_prompts.checks.fits` checks.
-        default: value if none is given.
-
-    Example:
-        >>> from cl_prompts.strategies import L2P
-        >>> L2P.settings()["prompt_length"].default
-        5
-    """
-
-    name: str
-    kind: object
-    default: object
 
 
 @dataclass_transform(kw_only_default=True)
@@ -60,26 +40,19 @@ class Settings:
 
     excluded: ClassVar[tuple[str, ...]] = ()
     """Settings of a base that the class does not have."""
-    __settings: ClassVar[dict[str, Setting]] = {}
-    __signature__: ClassVar[inspect.Signature]
+    __signature__: ClassVar[inspect.Signature] = inspect.Signature()
 
     def __init_subclass__(cls, **kwargs: object) -> None:
-        """Collect the settings, and give them to ``inspect.signature``."""
+        """Collect the settings in the signature of the class."""
         super().__init_subclass__(**kwargs)
-        found: dict[str, Setting] = {}
+        found: dict[str, Parameter] = {}
         # The most general base first, so that a subclass's declaration replaces it.
         for base in reversed(cls.__mro__):
-            if base is not Settings and issubclass(base, Settings):
+            if issubclass(base, Settings):
                 found |= _declared_by(base)  # type: ignore[arg-type]
         for name in cls.excluded:
             found.pop(name, None)
-        cls.__settings = found
-        keyword = inspect.Parameter.KEYWORD_ONLY
-        parameters = [
-            inspect.Parameter(s.name, keyword, default=s.default, annotation=s.kind)
-            for s in found.values()
-        ]
-        cls.__signature__ = inspect.Signature(parameters)
+        cls.__signature__ = inspect.Signature(list(found.values()))
         # assign() checks argument names better than the wrapper that Avalanche puts around it.
         cls.__init__ = inspect.unwrap(cls.__init__)  # type: ignore[method-assign]
 
@@ -87,13 +60,13 @@ class Settings:
         self.assign(settings)
 
     @classmethod
-    def settings(cls) -> Mapping[str, Setting]:
+    def settings(cls) -> Mapping[str, Parameter]:
         """Return the settings by name, those of the most general base first."""
-        return cls.__settings
+        return cls.__signature__.parameters
 
     def values_of(self, *names: str) -> dict[str, Any]:
         """Return the values of the named settings (of all, if none is named)."""
-        return {name: getattr(self, name) for name in names or self.__settings}
+        return {name: getattr(self, name) for name in names or self.settings()}
 
     def assign(self, given: Mapping[str, object]) -> None:
         """Set every setting to the given value or its default.
@@ -102,17 +75,17 @@ class Settings:
             InputError: a name or word is unknown, or a number is out of range.
         """
         for name in given:
-            if name not in self.__settings:
-                raise unknown(f"setting of {type(self).__name__}", name, self.__settings)
+            if name not in self.settings():
+                raise unknown(f"setting of {type(self).__name__}", name, self.settings())
         self.explicit = dict(given)
         """The given settings, without defaults."""
-        for setting in self.__settings.values():
+        for setting in self.settings().values():
             value = given.get(setting.name, setting.default)
             if value is setting.default and isinstance(value, dict | list | set):
                 value = deepcopy(value)  # the class shares its default among all objects
             if isinstance(setting.default, Settings):
                 value = setting.default.replace(setting.name, value)
-            fits(setting.name, value, setting.kind)
+            fits(setting.name, value, setting.annotation)
             setattr(self, setting.name, value)
 
     def replace(self, name: str, value: object) -> Self:
@@ -134,7 +107,7 @@ class Settings:
 
 
 @cache
-def _declared_by(cls: type) -> dict[str, Setting]:
+def _declared_by(cls: type) -> dict[str, Parameter]:
     """Collect the settings that a class declares itself."""
     try:
         kinds = inspect.get_annotations(cls, eval_str=True)
@@ -144,7 +117,8 @@ def _declared_by(cls: type) -> dict[str, Setting]:
     for name, kind in kinds.items():
         variable = kind is ClassVar or get_origin(kind) is ClassVar
         if not variable and name in vars(cls) and not name.startswith("_"):
-            found[name] = Setting(name, kind, vars(cls)[name])
+            default = vars(cls)[name]
+            found[name] = Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
     return found
 
 
@@ -152,7 +126,7 @@ def sentences(cls: type[Settings]) -> dict[str, str]:
     """Read the sentence of each setting from the string below its declaration."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
-        if base is not Settings and issubclass(base, Settings):
+        if issubclass(base, Settings):
             found |= _strings_below(base)
     return {name: found.get(name, "") for name in cls.settings()}
 

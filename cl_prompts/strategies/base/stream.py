@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, islice, repeat
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ class Batch:
         annotated: boolean mask of the labelled classes: (classes,) for all samples, or
             (batch, classes) if the batch holds replayed samples of other tasks.
         slots: (replayed,) slots of the replayed samples in the buffer.
-        samples: (batch, 2) numbers of experience and view, on the CPU; None without ``views``.
+        samples: (batch, 2) experience and row, on the CPU; None without ``one_view``.
         host_labels: labels of the stream samples on the CPU, as the loader gave them, if known.
 
     Example:
@@ -83,33 +83,6 @@ class Batch:
         )
 
 
-class RecurringViews(NamedTuple):
-    """Views of an experience's samples in one epoch, reused in turn.
-
-    Attributes:
-        views: number of views per sample.
-        source: number of the experience.
-        first: updates on each sample in earlier epochs.
-
-    Example:
-        >>> RecurringViews(views=2, source=0, first=3).key(row=7, repetition=1)
-        (0, 7, 0)
-    """
-
-    views: int
-    source: int
-    first: int = 0
-
-    def key(self, row: int, repetition: int) -> Key:
-        """Return the key of a row's view in an update on its batch."""
-        return self.source, row, (self.first + repetition) % self.views
-
-    def samples(self, rows: Tensor, repetition: int) -> Tensor:
-        """Return the numbers (m, 2) of experience and view for rows (m,)."""
-        view = (self.first + repetition) % self.views
-        return torch.stack([torch.full_like(rows, self.source), rows * self.views + view], dim=1)
-
-
 @dataclass(eq=False)
 class RepeatedBatches(Sampler[list[KeyedRow]]):
     """Sampler that yields each batch of rows ``repeats`` times, with the keys of its views.
@@ -123,7 +96,7 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         generator: shuffles each pass; None for the order of rows.
         start: rows that a pass skips, in whole batches, when training resumes.
         origin: stream position of the first row of a pass.
-        recurring: views that the next pass reuses; None for new views.
+        experience: number of the experience, if each row has one view; None for new views.
         order: row numbers in the order of the current pass.
 
     Example:
@@ -137,7 +110,7 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
     generator: torch.Generator | None = None
     start: int = 0
     origin: int = 0
-    recurring: RecurringViews | None = None
+    experience: int | None = None
     order: Tensor = field(init=False)
 
     def __iter__(self) -> Iterator[list[KeyedRow]]:
@@ -155,10 +128,16 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
 
     def keyed(self, rows: Tensor, position: int, repetition: int) -> list[KeyedRow]:
         """Return rows (n,) of a batch with the keys of a view of each."""
-        if self.recurring is not None:
-            return [(row, self.recurring.key(row, repetition)) for row in rows.tolist()]
+        if self.experience is not None:
+            return [(row, (self.experience, row, 0)) for row in rows.tolist()]
         # Keys are stream positions, so views depend neither on workers nor on a resume.
         return [(row, (place, repetition)) for place, row in enumerate(rows.tolist(), position)]
+
+    def samples(self, rows: Tensor) -> Tensor | None:
+        """Return experience and row (n, 2) of rows (n,) that have one view each."""
+        if self.experience is None:
+            return None
+        return torch.stack([torch.full_like(rows, self.experience), rows], dim=1)
 
     def __len__(self) -> int:
         return self.repeats * -(-self.n // self.batch_size)
@@ -199,7 +178,7 @@ def stream_batches(
     n: int,
     start: int = 0,
     origin: int = 0,
-    recurring: RecurringViews | None = None,
+    experience: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[StreamBatch]:
     """Yield the stream batches of one epoch.
@@ -214,7 +193,7 @@ def stream_batches(
         n: samples of the experience.
         start: samples to skip, since they were trained on before.
         origin: stream position of the first batch.
-        recurring: views that the epoch reuses; None for new views.
+        experience: number of the experience, if each sample has one view; None for new views.
         device: of the batches.
 
     Example:
@@ -237,19 +216,19 @@ def stream_batches(
             yield StreamBatch(start, end - start, first, same, no_rows)
             start = end
         return
-    sampler.start, sampler.origin, sampler.recurring = start, origin, recurring
+    sampler.start, sampler.origin, sampler.experience = start, origin, experience
     begun = start
     items = iter(loader)
     for item in items:
         rows = sampler.order[start : start + size]
-        first = _batch_of(item, annotated, device, recurring and recurring.samples(rows, 0))
+        samples = sampler.samples(rows)
+        first = _batch_of(item, annotated, device, samples)
 
         def later(rows: Tensor = rows, place: int = origin + start - begun) -> Iterator[Batch]:
             for number in count(1) if updates is None else range(1, updates):
                 keyed = sampler.keyed(rows, place, number)
                 again = next(items) if updates else _read(loader, keyed)
-                samples = recurring and recurring.samples(rows, number)
-                yield _batch_of(again, annotated, device, samples)
+                yield _batch_of(again, annotated, device, sampler.samples(rows))
 
         yield StreamBatch(start, len(rows), first, chain([first], later()), rows)
         start += len(rows)

@@ -14,7 +14,7 @@ from cl_prompts.datasets.classes import Items, labels_of
 from cl_prompts.datasets.collate import HeldOutItems, collate, entries_of
 from cl_prompts.errors import InputError, RunError, first_of
 from cl_prompts.metrics.confidence import confidence
-from cl_prompts.metrics.curve import ClassAccuracy, Evaluation
+from cl_prompts.metrics.curve import Evaluation
 from cl_prompts.metrics.multi_label import fixed_average_precision, multi_label_results
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.feature_cache import FeatureCache
@@ -47,7 +47,7 @@ class CachedEvaluator:
         >>> test = TensorDataset(torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([0, 1]))
         >>> test.targets = [0, 1]
         >>> evaluator = CachedEvaluator(test)
-        >>> evaluator(nn.Identity(), torch.tensor([True, True])).overall()
+        >>> evaluator.evaluate(nn.Identity(), torch.tensor([True, True])).accuracy
         1.0
     """
 
@@ -115,20 +115,6 @@ class CachedEvaluator:
             count = count & self.shown[self.domain_of_each]
         return torch.nonzero(count).flatten()
 
-    def __call__(self, model: nn.Module, seen: Tensor) -> ClassAccuracy:
-        """Accuracy on the test images of ``seen`` (classes,) boolean, over their columns."""
-        domains = None if self.shown is None else self.domain_of_each
-        n_domains = 1 if domains is None else len(self.domain_names)
-        counts = ClassAccuracy(len(seen), self.device, n_domains=n_domains)
-        found: list[Tensor] = []
-        for rows, logits in self.logits(model, seen):
-            found.append(logits[:, : len(seen)])
-            where = None if domains is None else domains[rows].to(self.device)
-            counts.update(logits, self.targets[rows].to(self.device), where)
-        # A model that has yet to grow has fewer columns than ``seen``.
-        self.confidence = confidence(torch.cat(found or [torch.zeros(0, len(seen))]).cpu())
-        return counts
-
     def evaluate(
         self,
         model: nn.Module,
@@ -149,23 +135,14 @@ class CachedEvaluator:
             counting: (classes,) boolean, classes whose test images count; None: ``seen``. Images of
                 unseen classes are wrong; in multi-label data they show no seen class.
         """
-        counting = seen if counting is None else counting
-        if not self.multi_label:
-            counts = self(model, counting)
-            domains = self.shown is not None
-            return Evaluation(
-                samples_seen,
-                counts.overall(),
-                counts.by_class(),
-                images=counts.total.sum(0).cpu(),
-                by_cell=counts.by_cell() if domains else None,
-                images_by_cell=counts.total.cpu() if domains else None,
-            )
-        chunks = list(self.logits(model, counting))
+        chunks = list(self.logits(model, seen if counting is None else counting))
         rows = torch.cat([r for r, _ in chunks]) if chunks else torch.zeros(0, dtype=torch.int64)
         empty = torch.zeros(0, len(seen))
         logits = torch.cat([values.cpu() for _, values in chunks]) if chunks else empty
-        self.confidence = confidence(logits[:, : len(seen)], seen.cpu())
+        own = seen.cpu() if self.multi_label else None
+        self.confidence = confidence(logits[:, : len(seen)], own)
+        if not self.multi_label:
+            return self._accuracies(rows, logits, len(seen), samples_seen)
         targets = self.targets[rows]
         ignored = None if self.ignored is None else self.ignored[rows]
         whole = multi_label_results(
@@ -177,6 +154,27 @@ class CachedEvaluator:
         )
         fixed = fixed_average_precision(logits, targets, tasks, ignored)
         return Evaluation(samples_seen, whole.mean_ap, whole.ap, fixed, whole.scores)
+
+    def _accuracies(
+        self, rows: Tensor, logits: Tensor, n_classes: int, samples_seen: int
+    ) -> Evaluation:
+        """Accuracies by class and, with ``shown`` domains, by domain and class."""
+        domains = torch.zeros_like(rows) if self.shown is None else self.domain_of_each[rows]
+        labels = self.targets[rows]
+        cells = domains * n_classes + labels
+        shape = (1 if self.shown is None else len(self.shown), n_classes)
+        right, images = (
+            torch.bincount(of, minlength=shape[0] * n_classes).view(shape)
+            for of in (cells[logits.argmax(dim=1) == labels], cells)
+        )
+        return Evaluation(
+            samples_seen,
+            int(right.sum()) / len(rows) if len(rows) else float("nan"),
+            right.sum(0).double() / images.sum(0),
+            images=images.sum(0),
+            by_cell=None if self.shown is None else right.double() / images,
+            images_by_cell=None if self.shown is None else images,
+        )
 
     def state_dict(self, model: nn.Module) -> State:
         """Cached parts that later evaluations of this model can use, and the counters."""

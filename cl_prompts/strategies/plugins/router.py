@@ -26,7 +26,7 @@ class Router(StrategyPlugin):
 
     Each stream sample trains the router once, in the first update. The next expert starts with an
     announced task, or every ``period`` samples where none is announced; further tasks train the
-    last expert. Training needs no query. The router of a given model is used as it is.
+    last expert. Training needs no query.
 
     Raises:
         InputError: the method does not have one entry per task, or the stream announces no
@@ -54,8 +54,6 @@ class Router(StrategyPlugin):
     def attach(self, strategy: OnlineStrategy) -> None:
         """Replace the model's selector by the router."""
         model = strategy.model
-        if isinstance(model.selector if hasattr(model, "selector") else None, AnalyticRouter):
-            return
         pools = getattr(model, "pools", ())
         sizes = [len(pool.values) for pool in pools if _has_one_entry_a_task(pool, model)]
         if not sizes:

@@ -12,8 +12,7 @@ class SlowHeads(StrategyPlugin):
     """Ensemble of the head and its moving averages, in evaluation. One class per image.
 
     FlyPrompt's temporal ensemble (ICLR 2026, arXiv 2602.01976;
-    :class:`~cl_prompts.models.slow_heads.SlowHeads`), at almost no cost. Slow heads of a given
-    model must have these settings.
+    :class:`~cl_prompts.models.slow_heads.SlowHeads`), at almost no cost.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
@@ -35,10 +34,14 @@ class SlowHeads(StrategyPlugin):
     (``"softmax_min_entropy"``), or greatest or mean logit (``"max_prob"``, ``"mean"``)."""
 
     def attach(self, strategy: OnlineStrategy) -> None:
-        """Add slow heads to the model, unless it has some."""
+        """Add slow heads to the model."""
         if not self.decays:
             return
         self.check_head(strategy)
-        if strategy.model.slow is None:
-            experts = getattr(strategy, "n_head_experts", 1)
-            strategy.model.set_slow_heads(self.decays, experts, self.ensemble)
+        experts = getattr(strategy, "n_head_experts", 1)
+        strategy.model.set_slow_heads(self.decays, experts, self.ensemble)
+
+    def after_update(self, strategy: OnlineStrategy, **kwargs: object) -> None:
+        """Average the head."""
+        if strategy.model.slow is not None:
+            strategy.model.slow.update(strategy.model.head)

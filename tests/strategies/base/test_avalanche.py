@@ -9,21 +9,7 @@ import torch
 from cl_prompts.strategies import LinearProbe
 from tests.toy_data import benchmark, experiences
 from tests.toy_vits import tiny_vit
-from tests.toys import fit, make, watch
-
-
-def test_parameter_groups_survive_and_new_parameters_join_the_first() -> None:
-    model = make("mvp").model
-    groups = [
-        {"params": list(model.head.parameters()), "lr": 0.1},
-        {"params": list(model.pools.parameters()), "lr": 0.2},
-    ]
-    optimizer = torch.optim.SGD(groups)
-    strategy = fit(make("mvp", model=model, optimizer=optimizer), experiences())
-    assert strategy.optimizer is optimizer
-    assert [g["lr"] for g in optimizer.param_groups] == [0.1, 0.2]
-    sizes = [len(g["params"]) for g in optimizer.param_groups]
-    assert sizes == [4, 2]  # keys and mask joined the first group
+from tests.toys import make, watch
 
 
 def test_the_default_metrics_of_several_labels_measure_map() -> None:

@@ -70,7 +70,7 @@ def test_a_non_finite_test_image_stops_an_evaluation(at: int) -> None:
     error, says = (RunError, r"test images \[?10") if at else (InputError, "at positions 0 reach")
     for evaluate in (
         lambda: strategy.eval(list(stream.test_stream), num_workers=0),
-        lambda: CachedEvaluator(test, batch_size=4)(strategy.model, seen),
+        lambda: CachedEvaluator(test, batch_size=4).evaluate(strategy.model, seen),
     ):
         with pytest.raises(error, match=says):
             evaluate()

@@ -31,15 +31,6 @@ def test_every_sample_is_offered_to_the_buffer_once_in_the_first_epoch() -> None
     assert strategy.samples_seen == 3 * TRAIN
 
 
-def test_recurring_views_take_turns_across_epochs() -> None:
-    strategy = make("linear_probe", views=3, online_iter=2, train_epochs=2)
-    stream = experiences()[:1]
-    views = noted(strategy, "training_loss", lambda _, batch: int(batch.samples[0, 1]) % 3, stream)
-    half = len(views) // 2
-    assert (set(views[:half:2]), set(views[1:half:2])) == ({0}, {1})
-    assert (set(views[half::2]), set(views[half + 1 :: 2])) == ({2}, {0})
-
-
 @pytest.mark.parametrize("boundaries", [None, True])
 def test_task_ends_are_announced_or_come_every_period(boundaries: bool | None) -> None:
     strategy = make("rainbow", boundaries=boundaries)

@@ -74,11 +74,3 @@ def test_a_methods_own_plugin_is_replaced_and_its_open_settings_stay() -> None:
     assert (own.epochs, own.lr) == (10, 1e-5)
     assert VQPrompt(**given, device="cpu").plugin(HeadAlignment) is not own
     assert strategy.plugin(Router) is None
-
-
-def test_a_given_model_keeps_what_its_router_and_slow_heads_have_learned() -> None:
-    first = fit(make("flyprompt"), experiences())
-    again = make("flyprompt", model=first.model)
-    assert again.model.selector is first.model.selector
-    assert int(again.model.selector.statistics.gram.count_nonzero())
-    assert again.model.slow is first.model.slow

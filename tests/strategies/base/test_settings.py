@@ -77,6 +77,6 @@ def test_settings_that_a_part_leaves_open_stay_those_of_the_default(given: Any) 
 def test_heads_forms_and_plugins_list_their_settings_and_refuse_others(cls: Any) -> None:
     assert all(sentences(cls).values())
     for setting in cls.settings().values():
-        for value in out_of_range(setting.kind):
+        for value in out_of_range(setting.annotation):
             with pytest.raises(InputError, match=setting.name):
                 cls(**{setting.name: value})

@@ -1,10 +1,16 @@
 """Evaluation on the classes seen so far, with what no longer changes cached."""
 
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from cl_prompts.datasets.transforms import PrivateRandom
 from cl_prompts.errors import InputError, RunError
@@ -117,6 +123,24 @@ def test_any_module_can_be_evaluated_and_gets_its_mode_back() -> None:
     assert evaluator.macs == 0  # counted for frozen backbones
 
 
+@given(st.integers(1, 6), st.integers(1, 60), st.integers(0, 2**31))
+@settings(max_examples=30)
+def test_accuracies_equal_those_of_scikit_learn(n_classes: int, n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.normal(size=(n, n_classes)), rng.integers(0, n_classes, n)
+    test: Any = TensorDataset(torch.from_numpy(logits), torch.from_numpy(labels))
+    test.targets = labels
+    evaluator = CachedEvaluator(test, batch_size=7)
+    found = evaluator.evaluate(nn.Identity(), torch.ones(n_classes, dtype=torch.bool))
+    predicted = logits.argmax(1)
+    assert found.accuracy == pytest.approx(accuracy_score(labels, predicted))
+    for c, value in enumerate(found.by_class.tolist()):
+        if (labels == c).any():
+            assert value == pytest.approx((predicted[labels == c] == c).mean())
+        else:
+            assert math.isnan(value)
+
+
 def test_only_what_is_new_is_computed() -> None:
     test = Blobs(48, seed=2)
     model = opened(PromptedViT(tiny_vit(), N_CLASSES))
@@ -125,7 +149,7 @@ def test_only_what_is_new_is_computed() -> None:
     images = []
     for seen in (SEEN, SEEN, torch.ones(N_CLASSES, dtype=torch.bool)):
         counter.reset()
-        evaluator(model, seen)
+        evaluator.evaluate(model, seen)
         images.append(counter.images)
     assert images == [24, 0, 24]
     assert test.reads == 48
@@ -145,8 +169,8 @@ def test_cached_parts_are_not_mixed_between_networks() -> None:
     shared = CachedEvaluator(test)
     for model in map(opened, models):
         for _ in range(2):  # the second time from the cache
-            found = shared(model, seen).correct
-            assert torch.equal(found, CachedEvaluator(test)(model, seen).correct)
+            found = shared.evaluate(model, seen).by_class
+            assert torch.equal(found, CachedEvaluator(test).evaluate(model, seen).by_class)
 
 
 def test_multi_label_scores_are_over_images_that_show_a_seen_class() -> None:
@@ -175,9 +199,11 @@ def test_logits_that_are_not_finite_are_told_with_their_images(value: float) -> 
 
     model = Wrong()
     with pytest.raises(RunError, match="the logits of test images 1 are not finite"):
-        CachedEvaluator(Blobs(6))(model, torch.ones(N_CLASSES, dtype=torch.bool))
+        CachedEvaluator(Blobs(6)).evaluate(model, torch.ones(N_CLASSES, dtype=torch.bool))
     assert model.training  # as before, so that training can continue
-    CachedEvaluator(Blobs(6))(Flat(), torch.zeros(N_CLASSES, dtype=torch.bool))  # no image counts
+    # No image counts.
+    found = CachedEvaluator(Blobs(6)).evaluate(Flat(), torch.zeros(N_CLASSES, dtype=torch.bool))
+    assert math.isnan(found.accuracy)
 
 
 class Noisy(Blobs):
@@ -198,7 +224,7 @@ def test_a_random_test_image_is_one_in_all_evaluations_and_processes() -> None:
     for workers in (0, 2):
         for _ in range(2):
             evaluator = CachedEvaluator(data, batch_size=5, num_workers=workers)
-            evaluator(model, model.seen)
+            evaluator.evaluate(model, model.seen)
             found.append(evaluator.confidence)
             evaluator.close()
     for confidences in found[1:]:
