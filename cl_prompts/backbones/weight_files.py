@@ -4,12 +4,10 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from safetensors.torch import load_file
-from timm.models import eva, vision_transformer
+from timm.models import eva, load_state_dict, vision_transformer
 from torch import Tensor, nn
 
 from cl_prompts.backbones.vit import FrozenViT
@@ -19,49 +17,8 @@ from cl_prompts.errors import InputError
 _KNOWN: WeakKeyDictionary[FrozenViT, tuple[object, str]] = WeakKeyDictionary()
 
 
-def read_tensors(path: Path) -> Any:
-    """Read a ``.safetensors`` file, or a torch file of tensors and plain values, on the CPU.
-
-    Nothing in the file is executed.
-
-    Raises:
-        OSError: the file does not exist or cannot be read.
-        Exception: of any kind, which both libraries raise for other files.
-    """
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a ``.safetensors`` or torch file in fp32; nothing in it is executed.
-
-    Raises:
-        InputError: pickled objects, or not a weight file.
-    """
-    state: object
-    try:
-        state = read_tensors(path)
-    except Exception as error:
-        raise InputError(
-            f"{path} is not a file of plain tensors ({type(error).__name__}): save a state_dict, or"
-            " convert it to .safetensors"
-        ) from error
-    # Training scripts save the weights under one of these names.
-    for key in ("model", "state_dict", "teacher"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    ):
-        raise InputError(f"{path} has no state_dict: save a mapping from names to tensors")
-    # DataParallel puts "module." before all names.
-    prefix = "module." if all(name.startswith("module.") for name in state) else ""
-    return {k.removeprefix(prefix): v.float() for k, v in state.items()}
-
-
 def load_weights(vit: nn.Module, path: Path) -> None:
-    """Load a weight file into ``vit``.
+    """Load a ``.safetensors`` or torch file into ``vit``; nothing in it is executed.
 
     Position and patch embeddings are resampled by timm's filter; heads are dropped.
 
@@ -73,12 +30,18 @@ def load_weights(vit: nn.Module, path: Path) -> None:
             f"weight file {path} does not exist: pass weights=timm, weights=random or an existing"
             " file"
         )
-    state = read_weights(path)
+    try:
+        state = load_state_dict(str(path), weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{path} is not a file of plain tensors ({type(error).__name__}): save a state_dict, or"
+            " convert it to .safetensors"
+        ) from error
     module = eva if isinstance(vit, eva.Eva) else vision_transformer
     wanted = vit.state_dict()
     heads = ("head.", "head_dist.", "fc_norm.")
     try:
-        state = module.checkpoint_filter_fn(state, vit)
+        state = module.checkpoint_filter_fn({k: v.float() for k, v in state.items()}, vit)
         vit.load_state_dict(
             {k: v for k, v in state.items() if k in wanted or not k.startswith(heads)}
         )

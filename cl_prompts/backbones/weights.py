@@ -93,12 +93,7 @@ def normalisation_of(name: str | Normalisation, vit: nn.Module) -> Normalisation
         "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
         "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     }
-    pair = fixed[name] if isinstance(name, str) else name
-    if [len(part) for part in pair] != [3, 3]:
-        raise InputError(
-            f"normalisation {name!r} is not a pair of means and stds of three channels"
-        )
-    return pair
+    return fixed[name] if isinstance(name, str) else name
 
 
 def check_backbone(name: str) -> None:
@@ -141,9 +136,7 @@ def _hub_file(name: str) -> tuple[str, str] | None:
     config = timm.get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
         return None
-    model = f"{config.architecture}.{config.tag}" if config.tag else config.architecture
-    repository = config.hf_hub_id + model if config.hf_hub_id.endswith("/") else config.hf_hub_id
-    return repository, config.hf_hub_filename or "model.safetensors"
+    return config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
 
 
 def _cached_file(name: str) -> Path | None:

@@ -111,7 +111,8 @@ class FeatureWhitening(nn.Module):
             # An inverse root costs dim^3: it is frequent only while statistics change fast.
             due = self.batches in (1, 2, 4) or self.batches % self.refresh == 0
             if due and self.head_input == "whitened":
-                self.root.copy_(self._new_root())
+                least = LEAST_OAS if isinstance(self.shrinkage, str) else self.shrinkage
+                self.root.copy_(inverse_root(self.system(), least))
 
     @contextmanager
     def update_statistics(
@@ -162,13 +163,6 @@ class FeatureWhitening(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Inverse of :meth:`get_extra_state`."""
         self.batches = int(state)
-
-    def _new_root(self) -> Tensor:
-        return inverse_root(self.system(), self._least())
-
-    def _least(self) -> float:
-        """Lower bound of the shrinkage in :meth:`system`."""
-        return LEAST_OAS if isinstance(self.shrinkage, str) else self.shrinkage
 
     def _update(self, x: Tensor) -> None:
         n = len(x)

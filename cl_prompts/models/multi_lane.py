@@ -268,13 +268,11 @@ class MultiLaneViT(ContinualModel):
         selectors = torch.stack([lane.selectors for lane in lanes], dim=1).to(dtype)
         prompts = self.prompts_of(lanes)
         rows = algebra.joined_start(self.backbone, selectors, len(images))
-        stream = algebra.frozen_states(self.backbone, images)
-        for i, block in enumerate(self.backbone.vit.blocks):
+        states = algebra.frozen_states(self.backbone, images)
+        for i, (block, state) in enumerate(zip(self.backbone.vit.blocks, states, strict=True)):
             # No block reads the selectors after the last one.
             evolve = i < self.backbone.depth - 1
-            state = next(stream)
             rows = algebra.lanes_block(block, rows, state, prompts.get(i), evolve=evolve)
-            del state  # frees memory before the next block
         return rows
 
     def prompts_of(self, lanes: Sequence[Lane]) -> dict[int, Tensor]:

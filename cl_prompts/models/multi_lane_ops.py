@@ -33,12 +33,16 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from cl_prompts.backbones.architecture import Rotation
-from cl_prompts.backbones.attention import attend, attention_output, by_head, project, scaled
+from cl_prompts.backbones.attention import (
+    attend,
+    attention_output,
+    by_head,
+    project,
+    run_block,
+    scaled,
+)
 from cl_prompts.backbones.vit import FrozenViT
 
-#: Tokens that pass a frozen MLP at a time on the CPU.
-MLP_ROWS = 1024
 #: attention weights, keys and values of lanes that live at once: 64 MB in fp32
 SUMMARY_NUMBERS = 2**24
 
@@ -48,82 +52,44 @@ class FrozenState:
     """Frozen inputs of the lanes in one block, without gradient.
 
     Attributes:
-        tokens: (batch, n, dim) residual stream before the block.
-        hidden: (batch, n, dim) after the block's first LayerNorm.
+        hidden: (batch, n, dim) tokens after the block's first LayerNorm.
         pairs: (batch, n, 2 heads head dim) keys, before any key normalisation, and values.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone
         >>> state = next(frozen_states(create_backbone(), torch.rand(2, 3, 32, 32)))
-        >>> state.tokens.shape == state.hidden.shape, state.pairs.shape[-1] // 128
-        (True, 2)
+        >>> state.hidden.shape[-1], state.pairs.shape[-1]
+        (128, 256)
     """
 
-    tokens: Tensor
     hidden: Tensor
     pairs: Tensor
 
 
+@torch.no_grad()
 def frozen_states(backbone: FrozenViT, images: Tensor) -> Iterator[FrozenState]:
-    """Run the frozen ViT block by block and yield the inputs of the lanes.
+    """Run the frozen ViT block by block and yield the inputs of the lanes, one state per block.
 
     The last block stops after its keys and values. The backbone's counter counts all of it.
 
     Args:
         images: (batch, 3, size, size) in [0, 1].
-
-    Yields:
-        one state per block. ``del`` it before the next to save memory: a block's MLP runs only
-            then.
     """
-    # no_grad() as a decorator would keep each state alive until the next one is computed.
-    with torch.no_grad():
-        tokens = backbone.embed(images)
+    tokens = backbone.embed(images)
     known = backbone.architecture
     n_patches = tokens.shape[1] - known.prefix
     rotations = known.rotations(backbone.vit, n_patches, known.prefix)
     for i, block in enumerate(backbone.vit.blocks):
         last = i == backbone.depth - 1
-        with torch.no_grad():
-            state, tokens = _look(block, tokens, last, rotations[i])
+        hidden = block.norm1(tokens)
+        # The last block needs no queries.
+        projected = project(block.attn, hidden, slice(1 if last else 0, 3))
+        yield FrozenState(hidden, projected[..., -2 * block.attn.proj.in_features :])
         if last:
             backbone.counter.keys_and_values(*tokens.shape[:2])
         else:
             backbone.counter.block(*tokens.shape[:2])
-        yield state
-        # Freed first: the MLP overwrites the tokens, and its hidden layer is the largest tensor.
-        del state
-        if not last:
-            with torch.no_grad():
-                _mlp_in_place(block, tokens)
-
-
-def _look(
-    block: Block, tokens: Tensor, last: bool, rotation: Rotation | None
-) -> tuple[FrozenState, Tensor]:
-    """State of a block, and its tokens after the attention (unchanged in the last block)."""
-    attn = block.attn
-    hidden = block.norm1(tokens)
-    # The last block needs no queries.
-    projected = project(attn, hidden, slice(1 if last else 0, 3))
-    width = attn.proj.in_features
-    state = FrozenState(tokens, hidden, projected[..., -2 * width :])
-    if last:
-        return state, tokens
-    query, keys, values = by_head(attn, projected, 3)
-    query, keys = attn.q_norm(query), attn.k_norm(keys)
-    if rotation is not None:
-        query, keys = rotation(query), rotation(keys)
-    attended = attend(query, keys, values)
-    return state, tokens + scaled(block, 1, attention_output(attn, attended, hidden))
-
-
-def _mlp_in_place(block: Block, tokens: Tensor) -> None:
-    """Second half of a block without gradient, in chunks on the CPU to avoid page faults."""
-    rows = tokens.flatten(0, 1)
-    pieces = -(-len(rows) // MLP_ROWS) if rows.device.type == "cpu" else 1
-    for piece in rows.tensor_split(pieces):
-        piece += scaled(block, 2, block.mlp(block.norm2(piece)))
+            tokens = run_block(block, tokens, projected=projected, rotation=rotations[i])
 
 
 def lane_token(backbone: FrozenViT) -> Tensor:

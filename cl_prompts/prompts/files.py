@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cl_prompts.backbones.weight_files import read_tensors
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.errors import InputError
 
 
 def read_prompts(path: str | Path, name: str) -> Tensor:
@@ -16,9 +16,8 @@ def read_prompts(path: str | Path, name: str) -> Tensor:
     ``g_prompt.pt`` and ``e_prompt.pt``.
 
     Args:
-        path: a ``.safetensors`` file, or a ``.pt`` file of plain tensors; no code in it is
-            executed.
-        name: of the prompts, unless the file holds a single tensor.
+        path: a ``.safetensors`` file, or a ``.pt`` file of one tensor; no code in it is executed.
+        name: of the prompts in a ``.safetensors`` file.
 
     Returns:
         fp32 tensor on the CPU.
@@ -28,13 +27,11 @@ def read_prompts(path: str | Path, name: str) -> Tensor:
     """
     file = Path(path)
     try:
-        found = read_tensors(file)
-        found = {name: found} if isinstance(found, Tensor) else found
-        if name in found:
-            return found[name].float()
+        if file.suffix == ".safetensors":
+            return load_file(file)[name].float()
+        return torch.load(file, map_location="cpu", weights_only=True).float()
     except Exception as error:  # both libraries raise whatever their parsers meet
-        raise InputError(f"cannot read prompts from {file}: {error}") from error
-    raise unknown(f"prompts in {file}", name, found)
+        raise InputError(f"cannot read prompts {name!r} from {file}: {error}") from error
 
 
 @torch.no_grad()

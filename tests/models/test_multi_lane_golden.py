@@ -115,7 +115,7 @@ def test_states_of_every_block() -> None:
                 k: GOLDEN[f"eval_concat_t2/layer{i}/{k}"]
                 for k in ("frozen_in", "lane_in", "lane_msa_input", "lane_out")
             }
-            close(state.tokens, want["frozen_in"])
+            close(state.hidden, blocks[i].norm1(want["frozen_in"]))
             close(tokens, want["lane_in"].transpose(0, 1).contiguous())
             entering, normed = literal.attention_input(blocks[i], tokens, state)
             close(entering, want["lane_msa_input"].transpose(0, 1).contiguous())

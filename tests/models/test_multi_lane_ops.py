@@ -83,16 +83,15 @@ def test_bf16_is_near_fp32() -> None:
 def test_frozen_stream_is_timms() -> None:
     for changes in ({}, {"init_values": 0.3}, {"qk_norm": True}, {"reg_tokens": 3}):
         backbone = tiny_vit(**changes)
-        states = list(lanes.frozen_states(backbone, IMAGES))
-        vit = backbone.vit
-        want = vit.forward_features((IMAGES - backbone.mean) / backbone.std)
-        torch.testing.assert_close(
-            vit.norm(vit.blocks[-1](states[-1].tokens)), want, atol=1e-5, rtol=0
-        )
-        for block, state in zip(vit.blocks, states, strict=True):
+        tokens = backbone.embed(IMAGES)
+        states = lanes.frozen_states(backbone, IMAGES)
+        for block, state in zip(backbone.vit.blocks, states, strict=True):
             assert not any(t.requires_grad for t in vars(state).values())
-            qkv = block.attn.qkv(block.norm1(state.tokens))
-            torch.testing.assert_close(state.pairs, qkv[..., 16:], atol=1e-5, rtol=0)
+            hidden = block.norm1(tokens)
+            torch.testing.assert_close(state.hidden, hidden, atol=1e-5, rtol=0)
+            pairs = block.attn.qkv(hidden)[..., 16:]
+            torch.testing.assert_close(state.pairs, pairs, atol=1e-5, rtol=0)
+            tokens = block(tokens)
 
 
 @pytest.mark.parametrize(("at_once", "calls"), [(1, 5), (2, 3), (5, 1)])

@@ -11,7 +11,6 @@ from cl_prompts.closed_form.mahalanobis import MahalanobisPerClass
 from cl_prompts.closed_form.prototype_classifiers import NearestClassMean
 from cl_prompts.closed_form.ridge import RandomExpansion, RidgeStatistics
 from cl_prompts.models.adapted import AdaptedViT
-from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.multi_lane import MultiLaneViT
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.models.prototype import PrototypeViT
@@ -25,7 +24,6 @@ VIT = tiny_vit()
 THAWED = VIT.thawed()
 SELECTED = {"selector": NearestKeys(4, 16), "pools": [TokenPool(4, (0,), 2, 16)]}
 CASES = {
-    "a batch of one": lambda: BatchAlignment(3, "corrected")(torch.randn(1, 3)),
     "adapters on a thawed ViT": lambda: AdaptedViT(THAWED, 3, TaskAdapters(1, 4, 16)),
     "lanes on a thawed ViT": lambda: MultiLaneViT(THAWED, 8),
     "prototypes on a thawed ViT": lambda: PrototypeViT(THAWED, NearestClassMean(16, 3)),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cl_prompts.checks import Count, Positive, Share
 from cl_prompts.closed_form.shrinkage import ByRule
 from cl_prompts.closed_form.whitening import FeatureWhitening, HeadInput
-from cl_prompts.models.alignment import Alignment, BatchAlignment, StreamedAlignment, Target
+from cl_prompts.models.alignment import Alignment, BatchAlignment
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.heads import CosineHead, RowInit, UnitRowHead
 from cl_prompts.strategies.base.settings import Settings
@@ -46,16 +46,12 @@ class Head(Settings):
     """``"raw"`` features, or features ``"centred"``, ``"standardised"`` or ``"whitened"`` by
     statistics of the training batches so far
     (:class:`~cl_prompts.closed_form.whitening.FeatureWhitening`); ``"aligned"``, for comparison,
-    maps them to a reference covariance (MePo, :mod:`cl_prompts.models.alignment`)."""
-    alignment: Alignment = "streamed"
-    """Form of ``input="aligned"``: ``"streamed"`` uses the statistics of whitening;
-    ``"released"`` (MePo's published code) and ``"corrected"`` align batch by batch to a moving
-    reference, so predictions depend on the other samples of the batch."""
-    target: Target = "first"
-    """Reference of the streamed alignment: the covariance of the ``"first"`` 1,000 samples, at the
-    last refresh among them, or the ``"identity"``, which is whitening."""
+    maps them batch by batch to a moving reference covariance (MePo,
+    :mod:`cl_prompts.models.alignment`), so predictions depend on the other samples of the batch."""
+    alignment: Alignment = "released"
+    """Form of ``input="aligned"``: ``"released"``, MePo's published code, or ``"corrected"``."""
     coefficient: Share = 0.5
-    """Share of the aligned feature, of unit norm, in the two alignments by batch."""
+    """Share of the aligned feature, of unit norm."""
     shrinkage: Positive | ByRule = 1.0
     """Shrinkage of the covariance towards a multiple of the identity; 1 needs no tuning. ``"oas"``
     computes it from the covariance and the number of samples."""
@@ -66,7 +62,7 @@ class Head(Settings):
     window: Count | None = None
     """Greatest weight of the past in the statistics, in samples; None for the whole stream."""
     replayed: bool = True
-    """Whether replayed samples enter streaming statistics; alignment by batch always uses them."""
+    """Whether replayed samples enter streaming statistics; alignment always uses them."""
 
     def fit(self, model: ContinualModel) -> None:
         """Set this head in a new model."""
@@ -77,11 +73,9 @@ class Head(Settings):
             model.head = UnitRowHead(dim, model.n_classes)
         if self.input == "raw":
             return
-        streaming = self.values_of("shrinkage", "refresh", "window")
         if self.input != "aligned":
+            streaming = self.values_of("shrinkage", "refresh", "window")
             model.whitening = FeatureWhitening(dim, self.input, **streaming)
-        elif self.alignment == "streamed":
-            model.whitening = StreamedAlignment(dim, self.target, **streaming)
         else:
             alignment = BatchAlignment(dim, self.alignment, coefficient=self.coefficient)
             # MVP's published code aligns features in training only.
