@@ -13,9 +13,8 @@ from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
 from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.decoding import FileImages
 from cl_prompts.datasets.fingerprint import check_files
-from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.datasets.transforms import Augmentation, ImageTransform, PrivateRandom
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.errors import unknown
 from cl_prompts.user_code import Parameters, call_function, keywords, load_function
 
 Crop = Literal["published", "whole", "square", "random_area"]
@@ -127,14 +126,13 @@ def load_dataset(
     for part, transform in zip(source.parts, (random, fixed), strict=True):
         rows, labels = relabel(part.labels, chosen, len(source.classes))
         images = FileImages(part.images) if isinstance(part.images, Sequence) else part.images
-        stored = isinstance(images, StoredFeatures)
         own = ImageSet(
             images,
             labels,
-            None if stored else transform,
+            transform,
             rows,
             ignored=None if part.ignored is None else part.ignored[:, chosen],
-            fixed=None if stored else fixed,
+            fixed=fixed,
             domains=None if part.domains is None else part.domains[rows],
             published=bool(entry.origin) or on_hub,
         )
@@ -190,12 +188,7 @@ def fixed_transform(name: str, image_size: int, crop: Crop | None = None) -> Ima
     >>> fixed_transform("folder", 32)(torch.zeros(3, 40, 60, dtype=torch.uint8)).shape
     torch.Size([3, 32, 32])
     """
-    augmentation = augmentation_of(name, crop)
-    if name == "features":
-        raise InputError(
-            "this run learned from stored features, and knows no images: train a run on images"
-        )
-    return augmentation.test(image_size)
+    return augmentation_of(name, crop).test(image_size)
 
 
 def crop_of(name: str, crop: Crop | None = None) -> Crop:
