@@ -52,7 +52,7 @@ class DataSetEntry:
 
 
 # MULTI-LANE's transforms; without padding, so that crop="whole" shows every object.
-OBJECTS = Augmentation(padding=0, random_area=True)
+OBJECTS = Augmentation(padding=0, crop="random_area")
 
 
 def _cifar(kind: type[CIFAR10], files: str, **texts: Any) -> DataSetEntry:
@@ -115,7 +115,7 @@ DATASETS: dict[str, DataSetEntry] = {
     "imagenet_r": DataSetEntry(
         readers.read_imagenet_r,
         # As published: resize the shorter side to 256, crop a square of 224.
-        Augmentation(AutoAugmentPolicy.IMAGENET, square_crop=True),
+        Augmentation(AutoAugmentPolicy.IMAGENET, crop="square"),
         origin="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
         layout="a folder of images per class, <wnid>/*",
         folder="imagenet-r",
