@@ -1,8 +1,8 @@
 """Compare rules of RDA on held-out training images, or draw accuracy over classes and images.
 
-    python benchmarks/class_covariances.py FEATURES [--picture FILE.png]
+    python benchmarks/class_covariances.py RECIPE strategy=recommended [--picture FILE.png]
 
-FEATURES is a folder of ``store_features``. A fifth of the training images of each class is held
+Features are those of the strategy, in float16. A fifth of the training images of each class is held
 out. Classes are taken in groups; from each group so many training images a class are used. Prints
 the accuracy in % on the held-out images, averaged over groups and three divisions, for each rule.
 With ``--picture`` the fixed rule is drawn beside the balanced ridge and linear discriminant
@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import altair as alt
-import numpy as np
 import torch
 import vl_convert
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from cl_prompts.closed_form.discriminant import RegularisedDiscriminant
 from cl_prompts.closed_form.pooled_ridge import PooledRidge
 from cl_prompts.closed_form.shrinkage import CANDIDATES, mean_variance, oas
-from cl_prompts.datasets.stored_features import StoredFeatures, read_features
+from cl_prompts.experiments.recipes.run_config import plan
+from cl_prompts.experiments.runner.building import Resources
 
 RIDGES: tuple[Any, ...] = ("oas", "covariance", "evidence", 0.1, 0.3)
 #: a; "count": n / D, the fixed rule; "share": n / (n + D)
@@ -117,7 +118,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("features", type=Path)
+    parser.add_argument("recipe")
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
     parser.add_argument("--first", type=int, default=20, help="first class")
     parser.add_argument("--group", type=int, default=20, help="classes of a group")
     parser.add_argument("--images", type=int, default=96, help="training images a class")
@@ -126,16 +128,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--picture", type=Path, help="draw the fixed rule to this file instead")
     args = parser.parse_args()
-    source = read_features(args.features, None)
-    assert isinstance(source.train, StoredFeatures)
-    y = torch.from_numpy(source.train_targets)
-    x = source.train.batch(np.arange(len(y)))[:, -(args.last_block or 0) :]
+    x, y = features_of(args.recipe, args.settings)
+    x = x[:, -(args.last_block or 0) :]
     if args.picture:
         args.picture.write_bytes(vl_convert.vegalite_to_png(picture(x, y, args), ppi=110))
         return
     rules = partial(accuracies, ranks=args.ranks)
     for name, value in means(x, y, args, args.group, args.images, rules).items():
         print(f"{name}: {value:.1f}")
+
+
+@torch.no_grad()
+def features_of(recipe: str, settings: list[str]) -> tuple[Tensor, Tensor]:
+    """Features (n, width) and labels (n,) of a recipe's training images."""
+    run = plan(recipe, settings)[0]
+    resources = Resources(quick=True)
+    data = resources.data(run)
+    backbone = resources.backbone(run, data).with_features(run.options["features"])
+    images = DataLoader(data.train.plain(), batch_size=64)
+    found = [backbone(batch).half() for batch, _ in images]
+    return torch.cat(found).float(), torch.from_numpy(data.train.targets)
 
 
 def means(

@@ -92,8 +92,7 @@ def measure(
             strategy_class(settings.strategy).plain_images = True  # the same view for all
             run = build_run(settings, resources)
             strategy: Any = run.strategy
-            if settings.dataset["name"] != "features":
-                strategy.model.features = remembered_features(strategy, known)
+            strategy.model.features = remembered_features(strategy, known)
             for task in run.benchmark.train_stream:
                 strategy.train(task, eval_streams=[])
             scores = 100 * a_auc(run.anytime.curve), 100 * a_last(run.anytime.curve)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from collections.abc import Sequence
@@ -244,30 +243,3 @@ class Features:
     def width(self, dim: int) -> int:
         """Return the width of a feature for tokens of width ``dim``."""
         return self.blocks * (1 + self.patches) * dim
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Features that were computed before, which no pass of the ViT has to compute.
-
-    Attributes:
-        size: width of a feature.
-        source: what made them.
-
-    Example:
-        >>> Stored(384, "ViT-S").width(dim=192)
-        384
-    """
-
-    size: int
-    source: str
-
-    def width(self, dim: int) -> int:
-        """Return the width of a feature."""
-        return self.size
-
-    def on(self, backbone: Any) -> Any:
-        """Return a copy of a backbone that maps stored features (batch, size) to themselves."""
-        twin = copy.copy(backbone)
-        twin.features = self
-        return twin

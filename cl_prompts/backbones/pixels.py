@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from cl_prompts.backbones.architecture import Stored
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError, RunError, first_of
 
@@ -14,12 +13,12 @@ FARTHEST = 20.0
 
 
 def check_input(backbone: FrozenViT, images: object, first: int = 0) -> None:
-    """Check images, or stored features, for a backbone.
+    """Check images for a backbone.
 
     Args:
         backbone: the backbone.
         images: (batch, 3, size, size), RGB, floating-point, in [0, 1] unless the caller normalises
-            (``normalisation="none"``); or stored features (batch, width).
+            (``normalisation="none"``).
         first: position of the first image, for the message.
 
     Raises:
@@ -28,9 +27,6 @@ def check_input(backbone: FrozenViT, images: object, first: int = 0) -> None:
     if not isinstance(images, Tensor) or not images.is_floating_point():
         kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise InputError(f"images are {kind}: give a tensor of floats in [0, 1]")
-    if isinstance(backbone.features, Stored):
-        _check_features(images, backbone.features.size, first)
-        return
     size = backbone.image_size
     if images.shape[1:] != (3, size, size):
         raise InputError(
@@ -47,19 +43,6 @@ def check_input(backbone: FrozenViT, images: object, first: int = 0) -> None:
             f"pixels of the images at positions {positions(wrong, first)} reach from {low:.3g} to"
             f" {high:.3g}: give images in [0, 1], divided by 255 and not normalised, which the"
             ' backbone does unless created with normalisation="none"'
-        )
-
-
-def _check_features(features: Tensor, width: int, first: int) -> None:
-    """Refuse stored features of another width, or that are not finite."""
-    if features.shape[1:] != (width,):
-        shape = tuple(features.shape)
-        raise InputError(f"stored features have shape {shape}: give (batch, {width})")
-    wrong = ~features.isfinite().all(dim=1)
-    if bool(wrong.any()):
-        raise InputError(
-            f"stored features at positions {positions(wrong, first)} are not finite: store them"
-            " again"
         )
 
 

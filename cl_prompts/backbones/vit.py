@@ -12,7 +12,7 @@ from annotated_types import Len
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from cl_prompts.backbones.architecture import Architecture, Features, Stored
+from cl_prompts.backbones.architecture import Architecture, Features
 from cl_prompts.backbones.attention import LINEAR_AT_LAST, project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
 from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan, gather
@@ -75,7 +75,7 @@ class FrozenViT(nn.Module):
         self.trainable = False
         self.own = Features(pool=self.architecture.pools[0])
         """The feature that the timm model itself reads."""
-        self.features: Any = self.own
+        self.features = self.own
         """Tokens that become features, see :meth:`with_features`."""
         self._by_features: dict[Features, FrozenViT] = {}
         self.vit = vit.to(PRECISIONS[precision]).requires_grad_(False).eval()
@@ -127,8 +127,6 @@ class FrozenViT(nn.Module):
             >>> vit.dim, vit.with_features("blocks:3").feature_dim
             (128, 384)
         """
-        if isinstance(self.features, Stored):
-            return self
         features = Features.of(name, self.depth, self.architecture.pools)
         if features == self.features:
             return self
@@ -348,8 +346,6 @@ class FrozenViT(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (batch, 3, size, size) in [0, 1] to unprompted fp32 features (batch, dim)."""
-        if isinstance(self.features, Stored):
-            return images.float()
         return self.class_features(self.embed(images))
 
     @property

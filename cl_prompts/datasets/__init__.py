@@ -6,7 +6,7 @@ __getattr__, __dir__ = door(
     __name__,
     "catalog.DATASETS catalog.DataSetEntry dataset.DataSet dataset.ImageSet dataset.as_dataset"
     " registry.dataset_options registry.find_dataset registry.load_dataset"
-    " stored_features.StoredFeatures survey.Survey transforms.Augmentation"
+    " survey.Survey transforms.Augmentation"
     " transforms.ImageTransform transforms.PrivateRandom",
 )
 __all__ = __dir__()

@@ -17,7 +17,6 @@ from cl_prompts.datasets.folders import read_any_folder, read_domainnet
 from cl_prompts.datasets.hub import read_hf, read_webdataset
 from cl_prompts.datasets.readers import Reader
 from cl_prompts.datasets.source import Source
-from cl_prompts.datasets.stored_features import read_features
 from cl_prompts.datasets.transforms import Augmentation
 from cl_prompts.errors import InputError
 
@@ -53,7 +52,7 @@ class DataSetEntry:
 
 
 # MULTI-LANE's transforms; without padding, so that crop="whole" shows every object.
-OBJECTS = Augmentation(padding=0, random_area=True)
+OBJECTS = Augmentation(padding=0, crop="random_area")
 
 
 def _cifar(kind: type[CIFAR10], files: str, **texts: Any) -> DataSetEntry:
@@ -116,7 +115,7 @@ DATASETS: dict[str, DataSetEntry] = {
     "imagenet_r": DataSetEntry(
         readers.read_imagenet_r,
         # As published: resize the shorter side to 256, crop a square of 224.
-        Augmentation(AutoAugmentPolicy.IMAGENET, square_crop=True),
+        Augmentation(AutoAugmentPolicy.IMAGENET, crop="square"),
         origin="https://people.eecs.berkeley.edu/~hendrycks/imagenet-r.tar",
         layout="a folder of images per class, <wnid>/*",
         folder="imagenet-r",
@@ -184,12 +183,6 @@ DATASETS: dict[str, DataSetEntry] = {
             " or path,label,domain and images/a.jpg,cat,sketch"
         ),
         description="images with several labels, or domains: root/train.csv and root/test.csv",
-    ),
-    "features": DataSetEntry(
-        read_features,
-        Augmentation(padding=0, flip=False),
-        layout="train/*.safetensors with features and labels, and test/ likewise",
-        description="stored features of images, in safetensors, for methods in closed form",
     ),
     "webdataset": DataSetEntry(
         read_webdataset,

@@ -3,16 +3,14 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from torch.utils.data import ConcatDataset
 
 from cl_prompts.datasets.classes import check_names
-from cl_prompts.datasets.dataset import DataSet, ImageSet
+from cl_prompts.datasets.dataset import DataSet, ImageSet, ImagesOf
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import Hashed, check_files, labels_fingerprint
 from cl_prompts.errors import InputError
@@ -28,6 +26,7 @@ class CombinedSet(ImageSet):
         targets, ignored, domains: of all images, see :class:`ImageSet`.
 
     Example:
+        >>> import torch
         >>> one = ImageSet(torch.zeros(2, 3, 8, 8), np.array([0, 1]), None)
         >>> two = ImageSet(torch.ones(1, 3, 8, 8), np.array([0]), None)
         >>> both = CombinedSet([one, two], np.array([0, 1, 2]))
@@ -42,23 +41,9 @@ class CombinedSet(ImageSet):
         ignored: np.ndarray | None = None,
         domains: np.ndarray | None = None,
     ) -> None:
+        images = ImagesOf(ConcatDataset(parts))
+        super().__init__(images, targets, None, ignored=ignored, domains=domains)
         self.parts = tuple(parts)
-        self.targets = targets
-        self.ignored = ignored
-        self.domains = domains
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int | Tensor]:
-        part, row = self._place(index)
-        label = self.targets[index]
-        if self.multi_label:
-            return part[row][0], torch.from_numpy(label.astype(np.float32))
-        return part[row][0], int(label)
-
-    def _place(self, index: int) -> tuple[ImageSet, int]:
-        """The set that an image comes from, and its row there."""
-        row = range(len(self))[index]  # allows negative indices
-        first, second = self.parts
-        return (first, row) if row < len(first) else (second, row - len(first))
 
     @property
     def is_plain(self) -> bool:
@@ -73,9 +58,8 @@ class CombinedSet(ImageSet):
 
     def plain(self) -> ImageSet:
         """Return the set without augmentation."""
-        other = copy(self)
-        other.parts = tuple(part.plain() for part in self.parts)
-        return other
+        parts = [part.plain() for part in self.parts]
+        return CombinedSet(parts, self.targets, self.ignored, self.domains)
 
     def fingerprint(self, hashed: Hashed | None = None) -> dict[str, Any]:
         """Identify images and labels."""
@@ -89,8 +73,9 @@ class CombinedSet(ImageSet):
 
     def content(self, row: int) -> str:
         """SHA-256 of an image."""
-        part, place = self._place(row)
-        return part.content(place)
+        first, second = self.parts
+        n = len(first)
+        return first.content(row) if row < n else second.content(row - n)
 
 
 @dataclass(frozen=True)
@@ -98,6 +83,7 @@ class JoinedDataSet(DataSet):
     """Two data sets in sequence; see :func:`joined`.
 
     Example:
+        >>> import torch
         >>> def pets(*classes: str) -> DataSet:
         ...     images = ImageSet(torch.zeros(2, 3, 8, 8), np.array([0, 1]), None)
         ...     return DataSet("pets", images, images, classes)

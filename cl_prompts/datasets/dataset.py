@@ -278,7 +278,7 @@ def as_dataset(
         labels = labels_of(f"the {part} labels of {what}", data)
         ignored = ignored_of(data)
         domains = domains_of(f".domains of the {part} images of {what}", data)
-        images = _ImagesOf(data)
+        images = ImagesOf(data)
         made = ImageSet(images, labels, None, ignored=ignored, domains=domains)
         parts.append(data if isinstance(data, ImageSet) else made)
     targets = parts[0].targets
@@ -288,8 +288,12 @@ def as_dataset(
     return DataSet(name, parts[0], parts[1], names, mean, std)
 
 
-class _ImagesOf:
-    """The images of a map-style data set whose items start with the image."""
+class ImagesOf:
+    """The images of a map-style data set whose items start with the image.
+
+    >>> ImagesOf([("image 0", 3)])[0]  # type: ignore[arg-type]
+    'image 0'
+    """
 
     def __init__(self, data: Items) -> None:
         self.data = data

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cl_prompts.checks import fits, one_of, whole_number
 from cl_prompts.datasets.bad_images import OnBadImage, check_images, handle_bad_images
@@ -13,12 +13,9 @@ from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
 from cl_prompts.datasets.dataset import DataSet, ImageSet
 from cl_prompts.datasets.decoding import FileImages
 from cl_prompts.datasets.fingerprint import check_files
-from cl_prompts.datasets.stored_features import StoredFeatures
-from cl_prompts.datasets.transforms import Augmentation, ImageTransform, PrivateRandom
-from cl_prompts.errors import InputError, unknown
+from cl_prompts.datasets.transforms import Augmentation, Crop, PrivateRandom
+from cl_prompts.errors import unknown
 from cl_prompts.user_code import Parameters, call_function, keywords, load_function
-
-Crop = Literal["published", "whole", "square", "random_area"]
 
 
 def find_dataset(name: str) -> DataSetEntry | Callable[..., DataSet]:
@@ -91,11 +88,10 @@ def load_dataset(
         augment: augment training images, each time anew, as the data set's entry defines.
         download: download a missing data set, if torchvision can (CIFAR).
         seed: seed of the augmentation.
-        crop: "published" (also None) is the entry's own; "whole" resizes the whole image to the
-            square, as KRT (ICCV 2023) does, so that no labelled object is lost; "square" crops a
-            square, as published for ImageNet-R; "random_area" trains on random parts of the image
-            and tests on its central square, as L2P and DualPrompt do, and keeps only the flip of
-            the entry (see ``square_crop`` and ``random_area`` of
+        crop: None is the entry's own, as published; "whole" resizes the whole image to the square,
+            as KRT (ICCV 2023) does, so that no labelled object is lost; "square" crops a square, as
+            published for ImageNet-R; "random_area" trains on random parts of the image and tests on
+            its central square, as L2P and DualPrompt do, and keeps only the flip of the entry (see
             :class:`~cl_prompts.datasets.transforms.Augmentation`).
         on_bad_image: policy for unreadable image files: "fail" decodes every file of the chosen
             classes before training, and refuses the data set if one is unreadable; "skip" removes
@@ -127,14 +123,13 @@ def load_dataset(
     for part, transform in zip(source.parts, (random, fixed), strict=True):
         rows, labels = relabel(part.labels, chosen, len(source.classes))
         images = FileImages(part.images) if isinstance(part.images, Sequence) else part.images
-        stored = isinstance(images, StoredFeatures)
         own = ImageSet(
             images,
             labels,
-            None if stored else transform,
+            transform,
             rows,
             ignored=None if part.ignored is None else part.ignored[:, chosen],
-            fixed=None if stored else fixed,
+            fixed=fixed,
             domains=None if part.domains is None else part.domains[rows],
             published=bool(entry.origin) or on_hub,
         )
@@ -178,45 +173,18 @@ def _checked_options(name: str, options: Mapping[str, object]) -> dict[str, obje
     return {key: fits(key, value, known[key][0], of=of) for key, value in options.items()}
 
 
-def fixed_transform(name: str, image_size: int, crop: Crop | None = None) -> ImageTransform:
-    """Return the transform of a registered data set's test images; see :func:`load_dataset`.
+def augmentation_of(name: str, crop: Crop | None = None) -> Augmentation:
+    """Return the transforms of a registered data set; see :func:`load_dataset`.
 
-    It maps RGB uint8 (3, height, width) to float32 (3, image_size, image_size) in [0, 1].
-
-    Raises:
-        InputError: unknown name or crop.
-
-    >>> import torch
-    >>> fixed_transform("folder", 32)(torch.zeros(3, 40, 60, dtype=torch.uint8)).shape
-    torch.Size([3, 32, 32])
-    """
-    augmentation = augmentation_of(name, crop)
-    if name == "features":
-        raise InputError(
-            "this run learned from stored features, and knows no images: train a run on images"
-        )
-    return augmentation.test(image_size)
-
-
-def crop_of(name: str, crop: Crop | None = None) -> Crop:
-    """Return how test images of a registered data set become squares.
-
-    >>> crop_of("csv"), crop_of("csv", "whole"), crop_of("imagenet_r")
-    ('random_area', 'whole', 'square')
+    >>> augmentation_of("csv").crop, augmentation_of("csv", "whole").crop
+    ('random_area', 'whole')
 
     Raises:
         InputError: unknown name or crop.
     """
-    return augmentation_of(name, crop).crop
-
-
-def augmentation_of(name: str, crop: Crop | None) -> Augmentation:
-    """Return the transforms of a registered data set; see :func:`load_dataset`."""
     one_of("data set", name, DATASETS)
-    one_of("crop", crop or "published", Crop)
     own = DATASETS[name].augmentation
-    if crop in (None, "published"):
+    if crop is None:
         return own
-    if crop == "random_area":
-        return replace(OBJECTS, flip=own.flip)
-    return replace(own, square_crop=crop == "square", random_area=False)
+    one_of("crop", crop, Crop)
+    return replace(OBJECTS, flip=own.flip) if crop == "random_area" else replace(own, crop=crop)

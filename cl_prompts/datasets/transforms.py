@@ -13,6 +13,7 @@ from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 from cl_prompts.datasets.collate import Key, current_key
 
 ImageTransform = Callable[[Tensor], Tensor]
+Crop = Literal["whole", "square", "random_area"]
 
 AREA = (0.05, 1.0)  # of a random part, as a share of the image
 ASPECT = (3 / 4, 4 / 3)  # of a random part, width to height
@@ -29,8 +30,8 @@ class Augmentation:
     Testing resizes to the same square. The backbone normalises.
 
     Deviations from the published code: random choices are made per image, not per batch. Resizing
-    works in uint8, so pixels may differ by half a grey level. With ``square_crop``, test images get
-    the centre crop instead of a random one, so that accuracy can be reproduced.
+    works in uint8, so pixels may differ by half a grey level. With ``crop="square"``, test images
+    get the centre crop instead of a random one, so that accuracy can be reproduced.
 
     >>> photo = torch.zeros(3, 40, 60, dtype=torch.uint8)
     >>> Augmentation(padding=0).test(32)(photo).shape
@@ -44,26 +45,26 @@ class Augmentation:
         padding: zero pixels added on each side before the random crop, at the final size; 0
             disables the crop.
         flip: flip half of the images horizontally.
-        square_crop: bring the shorter side to 256/224 of the final size and cut a square (random in
-            training, central in testing) instead of resizing the whole image to the square.
-        random_area: train on a random part of the image, 5 to 100 % of its area with sides 3:4 to
-            4:3, enlarged bilinearly to the final size; test on the central square of the image
-            whose shorter side is brought bicubically to 256/224 of the final size (code of L2P,
-            Wang et al., CVPR 2022, and of MULTI-LANE, De Min et al., CoLLAs 2024).
+        crop: how an image becomes a square. "whole" resizes the whole image. "square" brings the
+            shorter side to 256/224 of the final size and cuts a square (random in training, central
+            in testing). "random_area" trains on a random part of the image, 5 to 100 % of its area
+            with sides 3:4 to 4:3, enlarged bilinearly to the final size, and tests on the central
+            square of the image whose shorter side is brought bicubically to 256/224 of the final
+            size (code of L2P, Wang et al., CVPR 2022, and of MULTI-LANE, De Min et al., CoLLAs
+            2024).
     """
 
     policy: AutoAugmentPolicy | None = None
     affine: float = 0
     padding: int = 4
     flip: bool = True
-    square_crop: bool = False
-    random_area: bool = False
+    crop: Crop = "whole"
 
     def train(self, size: int) -> ImageTransform:
         """Return the random transform of training images; it uses torch's global generator."""
         # The published order: native size first, then the final size.
         steps: list[ImageTransform] = []
-        if self.square_crop:
+        if self.crop == "square":
             steps += [v2.Resize(_enlarged(size)), v2.RandomCrop(size)]
         if self.policy is not None:
             steps.append(v2.AutoAugment(self.policy))
@@ -72,7 +73,7 @@ class Augmentation:
             a = self.affine
             ranges = 10 * a, (a / 16, a / 16), (1 - a / 10, 1 + a / 10)
             steps.append(v2.RandomAffine(*ranges, interpolation=bilinear))
-        if self.random_area:
+        if self.crop == "random_area":
             steps.append(v2.RandomResizedCrop(size, scale=AREA, ratio=ASPECT))
         else:
             steps.append(v2.Resize((size, size)))
@@ -84,19 +85,13 @@ class Augmentation:
 
     def test(self, size: int) -> ImageTransform:
         """Return the fixed transform of test images."""
-        how = InterpolationMode.BICUBIC if self.random_area else InterpolationMode.BILINEAR
         if self.crop != "whole":
+            bicubic = self.crop == "random_area"
+            how = InterpolationMode.BICUBIC if bicubic else InterpolationMode.BILINEAR
             fit = [v2.Resize(_enlarged(size), interpolation=how), v2.CenterCrop(size)]
         else:
             fit = [v2.Resize((size, size))]
         return v2.Compose([*fit, v2.ToDtype(torch.float32, scale=True)])
-
-    @property
-    def crop(self) -> Literal["whole", "square", "random_area"]:
-        """How test images become squares, as ``load_dataset`` names it."""
-        if self.random_area:
-            return "random_area"
-        return "square" if self.square_crop else "whole"
 
 
 def _enlarged(size: int) -> int:

@@ -20,7 +20,6 @@ from cl_prompts.datasets.source import split_rows
 from cl_prompts.errors import InputError
 from tests.datasets.test_folders import write_domainnet, write_domains
 from tests.datasets.test_readers import write_cub, write_tiny_imagenet
-from tests.datasets.test_stored_features import save_piece, write_features
 from tests.datasets.test_voc import write_voc
 from tests.datasets.toys import Own, load, write_coco, write_csv, write_folder, write_grocery
 from tests.experiments.commands import run
@@ -197,18 +196,6 @@ LAYOUTS: list[tuple[str, Callable[[Path], Path], dict[str, Edit | tuple[Edit, di
             "overlap": (overlapping, {"splits": "trainval/val"}),
             "row": (text(f"{VOC}cat_train.txt", "000000 1\n000010\n000020 -1\n"), TRAIN_VAL),
             "missing": (gone("JPEGImages/000000.jpg"), TRAIN_VAL),
-        },
-    ),
-    (
-        "features",
-        write_features,
-        {
-            "no test": lambda root: (root / "test").rename(root / "rest"),
-            "no labels inside": lambda root: save_piece(root / "test" / "b.safetensors", None),
-            "no safetensors": text("test/b.safetensors", "1, 2"),
-            "rows": lambda root: save_piece(root / "train" / "a.safetensors", [0, 1]),
-            "no names": text("classes.json", "{"),
-            "one class": lambda root: save_piece(root / "train" / "a.safetensors", [2, 2, 2]),
         },
     ),
 ]

@@ -59,7 +59,7 @@ def test_photos_of_several_objects_are_cut_as_multi_lane_does() -> None:
     assert widths[0] < 30
     assert widths[-1] > 85
     assert 60 < sum(bool(span < 0) for span in spans) < 140  # half of them flipped
-    assert replace(recipe, random_area=False) == Augmentation(padding=0)
+    assert replace(recipe, crop="whole") == Augmentation(padding=0)
 
 
 def test_calls_draw_anew_repeat_under_the_same_seed_and_resume() -> None:

@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cl_prompts.backbones.architecture import Stored
-from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.devices import check_precision, cores, pick_device
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weights import create_backbone
@@ -21,7 +19,6 @@ from cl_prompts.datasets.combined import JoinedDataSet, joined
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import all_seeded
-from cl_prompts.datasets.stored_features import StoredFeatures
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import Parent, RunConfig
 from cl_prompts.experiments.run_folder.files import READ, SUMS_FILE, check_sums
@@ -34,15 +31,13 @@ from cl_prompts.scenarios.joined import joined_split
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.scenarios.split import BaseSplit, Split
 from cl_prompts.seeds import seed_globals
-from cl_prompts.strategies import STRATEGIES, strategy_class
+from cl_prompts.strategies import strategy_class
 from cl_prompts.strategies.base.memory import buffer_within
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
 from cl_prompts.user_code import extra, is_dotted
 
-#: the data set of stored features
-STORED = "features"
 #: loader processes for a run on a GPU; a run on the CPU needs the cores itself
 _LOADERS = 8
 
@@ -71,18 +66,11 @@ class Resources:
         Raises:
             InputError: the backbone cannot be built.
         """
-        if settings.dataset["name"] == STORED:
-            stored = (data or self.data(settings)).train.images
-            assert isinstance(stored, StoredFeatures)
-            embedded = self._backbone(settings, "none")
-            return Stored(stored.width, stored.source).on(embedded)
         known = _normalisation(settings, data)
         return self._backbone(settings, known or _normalisation(settings, self.data(settings)))
 
     def _backbone(self, settings: RunConfig, normalisation: object) -> FrozenViT:
         name, arguments = settings.section("backbone")
-        if settings.dataset["name"] == STORED:  # no images pass through it
-            name, arguments = EMBEDDED, {"weights": "default", "precision": "fp32"}
         arguments["normalisation"] = normalisation
         # Each seed draws its own random weights; all seeds share other weights.
         seed = settings.seed if arguments.get("weights") == "random" else 0
@@ -156,12 +144,6 @@ def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
         settings = replace(settings, num_workers=workers)
     kind = strategy_class(settings.strategy)
     once = issubclass(kind, PrototypeStrategy) and not settings.options.get("augmented_views")
-    if settings.dataset["name"] == STORED and not once:
-        able = [n for n in STRATEGIES if issubclass(strategy_class(n), PrototypeStrategy)]
-        raise InputError(
-            f"strategy {settings.strategy!r} trains on images or on views of them, and"
-            f" dataset=features has none: use {', '.join(able)} without augmented_views"
-        )
     data = resources.data(settings)
     backbone = resources.backbone(settings, data)
     split = split_of(settings, data)

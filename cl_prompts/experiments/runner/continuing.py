@@ -20,7 +20,7 @@ from cl_prompts.datasets.bad_images import Progress
 from cl_prompts.datasets.classes import labels_in
 from cl_prompts.datasets.combined import JoinedDataSet
 from cl_prompts.datasets.fingerprint import fingerprint_change
-from cl_prompts.datasets.registry import crop_of
+from cl_prompts.datasets.registry import augmentation_of
 from cl_prompts.datasets.survey import name_of, survey
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import Parent, RunConfig, runs_of
@@ -154,7 +154,8 @@ def _refuse_another_model(child: RunConfig, parent: RunConfig) -> None:
     own, known = _of_model(child), _of_model(parent)
     if not is_dotted(parent.dataset["name"]):  # its transform is not known
         for found, run in ((own, child), (known, parent)):
-            found["dataset.crop"] = crop_of(run.dataset["name"], run.dataset["crop"])
+            images = run.dataset
+            found["dataset.crop"] = augmentation_of(images["name"], images["crop"]).crop
     for key in {**own, **known}:
         if own.get(key) != known.get(key):
             raise InputError(
@@ -175,8 +176,8 @@ def _images_like(settings: RunConfig, dataset: Mapping[str, Any]) -> dict[str, o
     known = settings.dataset
     if is_dotted(known["name"]):  # its arguments may have other meanings
         return dict(dataset)
-    wanted = crop_of(known["name"], known["crop"])
-    crop = None if crop_of(dataset["name"]) == wanted else wanted
+    wanted = augmentation_of(known["name"], known["crop"]).crop
+    crop = None if augmentation_of(dataset["name"]).crop == wanted else wanted
     return {"augment": known["augment"], "crop": crop, **dataset}
 
 

@@ -8,9 +8,7 @@ import torch
 
 from cl_prompts.closed_form.sums import not_sums
 from cl_prompts.experiments.recipes.values import plain
-from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.run_folder.files import MODEL
-from cl_prompts.experiments.runner.building import STORED
 from cl_prompts.experiments.runner.run import Run
 from cl_prompts.experiments.trained import card
 from cl_prompts.experiments.trained.ledger import Ledger, digest, hashes_of
@@ -21,17 +19,9 @@ from cl_prompts.user_code import is_dotted
 
 
 def write_model(run: Run, folder: Path) -> None:
-    """Write the model of a trained run.
-
-    A run on stored features knows no images: it has only ``model.safetensors``.
-    """
-    place = folder / MODEL
-    if run.settings.dataset["name"] == STORED:
-        place.mkdir(exist_ok=True)
-        files.replace(place / card.MODEL_FILE, [run.strategy.model.exported()])
-        return
+    """Write the model of a trained run."""
     ledger = ledger_of(run)
-    Model(run.strategy, card_of(run, folder, ledger), ledger).write(place)
+    Model(run.strategy, card_of(run, folder, ledger), ledger).write(folder / MODEL)
 
 
 def card_of(run: Run, folder: Path, ledger: Ledger | None) -> card.Card:

@@ -118,7 +118,7 @@ class Run:
             "strategy": settings.strategy,
             "dataset": settings.dataset["name"],
             "scenario": settings.scenario["name"],
-            "backbone": getattr(backbone.features, "source", settings.backbone["name"]),
+            "backbone": settings.backbone["name"],
             "weights": settings.backbone["weights"],
             "image_size": backbone.image_size,
             "seed": settings.seed,

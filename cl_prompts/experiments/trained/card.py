@@ -17,8 +17,8 @@ from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weight_files import weights_hash
 from cl_prompts.backbones.weights import check_at_hand
 from cl_prompts.datasets.fingerprint import all_seeded
-from cl_prompts.datasets.registry import crop_of, fixed_transform
-from cl_prompts.datasets.transforms import ImageTransform
+from cl_prompts.datasets.registry import augmentation_of
+from cl_prompts.datasets.transforms import Crop, ImageTransform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.run_folder import files
@@ -82,11 +82,11 @@ class Images(Part):
 
     Attributes:
         dataset: whose test images are transformed alike; a dotted name has no known transform.
-        crop: see :func:`~cl_prompts.datasets.registry.fixed_transform`.
+        crop: see :func:`~cl_prompts.datasets.registry.load_dataset`.
     """
 
     dataset: str
-    crop: Literal["published", "whole", "square", "random_area"] | None
+    crop: Crop | None
 
 
 class Calibration(Part):
@@ -175,7 +175,9 @@ class Card(Part):
     def described(self) -> dict[str, object]:
         """Return what two models need in common to be merged, by flat names."""
         own = self.images
-        crop = own.dataset if is_dotted(own.dataset) else crop_of(own.dataset, own.crop)
+        crop = own.dataset
+        if not is_dotted(own.dataset):
+            crop = augmentation_of(own.dataset, own.crop).crop
         backbone = self.backbone.model_dump(exclude={"weights"})
         found = {"method": self.method, "crop": crop, "backbone": backbone, **self.settings}
         return dict(flat(found))
@@ -193,8 +195,7 @@ class Card(Part):
             raise InputError(
                 f"the transform of data set {own.dataset!r} is not known: give a tensor of images"
             )
-        size = self.backbone.image_size
-        return fixed_transform(own.dataset, size, own.crop)
+        return augmentation_of(own.dataset, own.crop).test(self.backbone.image_size)
 
 
 def read_card(folder: Path, trust_code: Trust = False) -> Card:

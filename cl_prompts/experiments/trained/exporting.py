@@ -14,7 +14,7 @@ from torch.onnx import register_custom_op_symbolic
 from torch.onnx.symbolic_helper import parse_args
 from torchvision.transforms import InterpolationMode, v2
 
-from cl_prompts.datasets.registry import fixed_transform
+from cl_prompts.datasets.registry import augmentation_of
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained.model import Model
@@ -80,7 +80,7 @@ def _image(model: Model) -> str:
     # Models apply the EXIF orientation, too.
     opened = 'ImageOps.exif_transpose(Image.open("image.png")).convert("RGB")'
     image = f"f.pil_to_tensor({opened})"
-    transform: Any = fixed_transform(name, size, own.crop)
+    transform: Any = augmentation_of(name, own.crop).test(size)
     for step in transform.transforms:
         if isinstance(step, v2.Resize):
             bicubic = step.interpolation == InterpolationMode.BICUBIC

@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from cl_prompts import Model
-from cl_prompts.datasets.registry import crop_of, fixed_transform
+from cl_prompts.datasets.registry import augmentation_of
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.results.history import before_after
@@ -147,12 +147,12 @@ def test_images_of_a_child_become_squares_as_those_of_its_parent(
     """Whatever kind of data set each of them has."""
     copied = altered(parent, tmp_path, dataset={"name": name, "crop": crop})
     photo = torch.randint(256, (3, 60, 90), generator=torch.manual_seed(0)).to(torch.uint8)
-    wanted = fixed_transform(name, 28, crop)(photo)
+    wanted = augmentation_of(name, crop).test(28)(photo)
     for later in ("folder", "csv"):
         dataset = {"name": later, "root": "."}
         child = settings_of_child(copied, dataset, 1, "later", trust_code=True).dataset
-        assert torch.equal(fixed_transform(later, 28, child["crop"])(photo), wanted)
-        for other in {"square", "random_area"} - {crop_of(name, crop)}:
+        assert torch.equal(augmentation_of(later, child["crop"]).test(28)(photo), wanted)
+        for other in {"square", "random_area"} - {augmentation_of(name, crop).crop}:
             with pytest.raises(InputError, match=f"dataset.crop is {other!r}, and the model"):
                 settings_of_child(copied, dataset, 1, "later", [f"crop={other}"], trust_code=True)
 

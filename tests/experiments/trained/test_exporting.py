@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 from torchvision.transforms.v2.functional import to_pil_image
 
 from cl_prompts.datasets.decoding import decode
-from cl_prompts.datasets.registry import fixed_transform
+from cl_prompts.datasets.registry import augmentation_of
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained import exporting
 from cl_prompts.experiments.trained.card import Images
@@ -211,7 +211,7 @@ def test_the_script_labels_an_image_as_the_model_does(
     assert len(lines.splitlines()) == 6
     scope: dict[str, Any] = {}
     exec(compile(lines, "script", "exec"), scope)
-    wanted = fixed_transform("folder", 16)(decode("image.png"))
+    wanted = augmentation_of("folder").test(16)(decode("image.png"))
     torch.testing.assert_close(scope["image"], wanted)  # but for the rounding of / 255
     ((label,),) = trained.predict(["image.png"]).labels
     assert capsys.readouterr().out == f"{label}\n"
