@@ -29,7 +29,6 @@ def save_piece(path: Path, labels: list[int] | None = (0, 1, 0), sign: int = 1) 
 
 
 def write_features(root: Path) -> Path:
-    """A training part of two pieces, and a test part."""
     for part in ("train", "test"):
         (root / part).mkdir(parents=True)
         save_piece(root / part / "b.safetensors")
@@ -61,7 +60,7 @@ def test_pieces_in_the_order_of_names(tmp_path: Path) -> None:
 def test_any_rows_of_any_pieces(sizes: list[int], random: object) -> None:
     whole = np.random.default_rng(sum(sizes)).standard_normal((sum(sizes), 3)).astype(np.float32)
     pieces = [lambda own=own: own for own in torch.from_numpy(whole).split(sizes)]
-    chosen = np.array([random.randrange(len(whole)) for _ in range(9)])  # type: ignore[attr-defined]
+    chosen = np.array([random.randrange(len(whole)) for _ in range(9)])
     assert np.array_equal(StoredFeatures(pieces).batch(chosen).numpy(), whole[chosen])
 
 
