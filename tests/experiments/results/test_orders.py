@@ -34,14 +34,10 @@ def test_a_row_shows_its_worst_mean_and_best_order(tmp_path: Path) -> None:
     _, probe, mvp = ([cell.text for cell in line] for line in orders(ordered).lines)
     # Means over the seeds at each order.
     assert mvp[1:3] == ["3", "30.0 (order 3) / 60.0 / 80.0 (order 2)"]
-    of_probe = [
-        "30.0 (order 2) / 50.0 / 70.0 (order 3)",
-        "15.0 (order 2) / 25.0 / 35.0 (order 3)",
-    ]
+    of_probe = ["30.0 (order 2) / 50.0 / 70.0 (order 3)", "15.0 (order 2) / 25.0 / 35.0 (order 3)"]
     assert probe[2:] == of_probe
     assert "1, order 2" in ordered.seeds["mvp"]
     # Paired by seed and order: three orders of one seed.
     gap = ordered.choose("linear_probe").table()["mvp"][0].difference
-    assert gap is not None
     assert gap.pairs == 3
     assert [len(getattr(one, "columns", ())) for one in tables([tmp_path])][1] == 4
