@@ -66,7 +66,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name long texts by their length: names go from process to process, some megabytes each."""
     long = isinstance(val, str | bytes) and len(val) > 500
-    return f"{argname} of {len(val)}" if long else None  # type: ignore[arg-type]
+    return f"{argname} of {len(val)}" if long else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
@@ -98,12 +98,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @cache
 def file_of(item: pytest.Item) -> str:
-    """Path of a test's file below ``tests/``."""
     return item.path.relative_to(TESTS).as_posix()
 
 
 def kind_of(item: pytest.Item) -> str | None:
-    """The strategy that a test is for."""
     callspec = getattr(item, "callspec", None)
     return callspec and callspec.params.get("kind")
 
@@ -134,7 +132,6 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture
 def vit() -> FrozenViT:
-    """A fresh tiny frozen ViT."""
     from tests.toy_vits import tiny_vit
 
     return tiny_vit()
@@ -142,7 +139,6 @@ def vit() -> FrozenViT:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, which is empty."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -33,13 +33,11 @@ def few(name: str, train: int, test: int) -> Source:
 
 
 def reader(name: str, train: int, test: int) -> Callable[..., Source]:
-    """A reader as an entry of the catalogue has it."""
     return lambda folder: few(name, train, test)
 
 
 @contextmanager
 def few_images(train: int = 6, test: int = 3) -> Iterator[None]:
-    """Let the embedded data sets hold so few images of each class."""
     with pytest.MonkeyPatch.context() as patch:
         for name in READERS:
             entry = replace(datasets.DATASETS[name], read=reader(name, train, test))

@@ -31,11 +31,9 @@ class Golden:
         return tensor.long() if tensor.dtype == torch.int32 else tensor
 
     def number(self, key: str) -> float:
-        """A scalar."""
         return float(self.arrays[key])
 
     def keys(self, prefix: str) -> list[str]:
-        """Keys below ``prefix``."""
         return [key for key in self.arrays if key.startswith(prefix)]
 
     def state(self, prefix: str) -> dict[str, Tensor]:
@@ -56,7 +54,6 @@ class Golden:
 
 
 def golden_vit(state: dict[str, Tensor] | None = None) -> FrozenViT:
-    """The tiny backbone of the golden runs, with their weights or given ones."""
     vit = VisionTransformer(
         img_size=32, patch_size=8, embed_dim=32, depth=6, num_heads=4, num_classes=0
     )
@@ -71,20 +68,17 @@ def golden_strategy(kind: Callable[..., Any], n_classes: int, **settings: Any) -
 
 
 def give_head(model: Any, golden: Golden, prefix: str = "") -> None:
-    """Give a model the golden head, and let it know all classes."""
     for name, parameter in model.head.named_parameters():
         put(parameter, golden(f"{prefix}head_{name}"))
     model.observe_classes(torch.arange(model.n_classes))
 
 
 def put(parameter: Tensor, values: Tensor) -> None:
-    """Overwrite a parameter."""
     with torch.no_grad():
         parameter.copy_(values.reshape(parameter.shape))
 
 
 def gradient(parameter: Tensor) -> Tensor:
-    """The gradient, zeros if there is none."""
     return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 

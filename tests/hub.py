@@ -35,12 +35,10 @@ class Hub:
     headers: dict[str, str] = field(default_factory=dict)
 
     def revision(self, name: str) -> str:
-        """Hash of the content of a repository."""
         files = sorted(self.repositories[name].items())
         return _digest(repr(files).encode())
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of an answer."""
         parts = [unquote(part) for part in path.partition("?")[0].strip("/").split("/")]
         if self.down:
             return 503, {}, b"closed for today"

@@ -34,7 +34,6 @@ class Mutant(NamedTuple):
 
 
 def mutants() -> list[Mutant]:
-    """The entries of the list."""
     text = (ROOT / "tests/mutants.txt").read_text(encoding="utf-8")
     entries = [e.splitlines() for e in text.split("\n\n") if e.strip() and e[0] != "#"]
     heads = [entry[0].split() for entry in entries]
@@ -75,7 +74,6 @@ def fails(arguments: list[str], tree: Path) -> bool:
 
 
 def main() -> None:
-    """Try the chosen entries, and print what became of each."""
     words = [word for word in sys.argv[1:] if word != "--check"]
     chosen = [m for m in mutants() if not words or any(w in str(m) for w in words)]
     outcomes: Counter[str] = Counter()

@@ -234,7 +234,7 @@ def _orthogonal_there(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 def pretend_device() -> Iterator[str]:
     """The device's name, which torch knows from now on; some of its functions only inside."""
     register()
-    torch.tensor = _tensor_there  # type: ignore[assignment]
+    torch.tensor = _tensor_there
     torch.arange = _arange_there
     torch.nn.init.orthogonal_ = _orthogonal_there
     try:

@@ -15,10 +15,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
 def load(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> Any:
-    """A script as a module, with its command line."""
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
     monkeypatch.syspath_prepend(FOLDER)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
     module = importlib.util.module_from_spec(spec)

@@ -28,7 +28,6 @@ def test_the_examples_run(here: Path) -> None:
 
 
 def public_classes(name: str) -> dict[str, type]:
-    """Classes that a module defines, by name."""
     members = inspect.getmembers(import_module(name), inspect.isclass)
     return {
         cls: found for cls, found in members if found.__module__ == name and not cls.startswith("_")
@@ -36,7 +35,6 @@ def public_classes(name: str) -> dict[str, type]:
 
 
 def has_example(found: type) -> bool:
-    """Whether the docstring of a class, its own, holds an example."""
     return ">>>" in (vars(found).get("__doc__") or "")
 
 

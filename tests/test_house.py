@@ -11,11 +11,6 @@ from cl_prompts.strategies.base.online import OnlineStrategy
 
 PACKAGE = Path(cl_prompts.__file__).parent
 TESTS = Path(__file__).parent
-MODULES = [
-    str(file.relative_to(PACKAGE))
-    for file in sorted(PACKAGE.rglob("*.py"))
-    if file.name != "__init__.py"
-]
 #: folders of tests that mirror nothing
 OF_THEIR_OWN = {"families", "golden"}
 

@@ -5,10 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-
-import pytest
 
 import cl_prompts
 from tests.forked import forked
@@ -56,7 +53,6 @@ def room_of(file: Path) -> str:
 
 
 def name_of(file: Path) -> str:
-    """Dotted name of a module."""
     parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -82,7 +78,6 @@ def statements(tree: ast.AST) -> Iterator[ast.stmt]:
 
 @cache
 def tree_of(file: Path) -> ast.Module:
-    """A file's syntax, read once."""
     return ast.parse(file.read_text())
 
 
@@ -137,7 +132,6 @@ def test_rooms_of_experiments_are_imported_downwards_alone() -> None:
 
 
 def _inner_imports(file: Path) -> set[str]:
-    """Rooms of experiments that a file imports from."""
     parts = [module.split(".") for module, _ in imports(file)]
     return {part[2] for part in parts if part[:2] == ["cl_prompts", "experiments"] and part[2:]}
 
@@ -162,17 +156,6 @@ def test_libraries_stay_where_they_belong() -> None:
         return foreign - allowed
 
     assert not wrong(beyond), "LIBRARIES says what a room may import"
-
-
-def test_there_is_no_circle() -> None:
-    graph = {
-        name_of(file): {module for module, _ in imports(file)} & MODULES - {name_of(file)}
-        for file in FILES
-    }
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as error:
-        pytest.fail(f"these modules import each other: {' -> '.join(error.args[1])}")
 
 
 def test_rooms_have_names_and_nothing_else_lies_loose() -> None:

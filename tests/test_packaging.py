@@ -57,7 +57,6 @@ def imported(*folders: str) -> set[str]:
 
 
 def declared(requirements: Sequence[str]) -> set[str]:
-    """Names of requirements, without versions and extras."""
     return {re.split(r"[\[<>=]", line)[0].lower() for line in requirements}
 
 

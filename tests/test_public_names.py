@@ -80,10 +80,6 @@ def test_public_names_exist(room: str) -> None:
         _ = module.missing
 
 
-def test_public_names_are_few() -> None:
-    assert sum(len(import_module(room).__all__) for room in ROOMS) <= 250
-
-
 def test_a_door_imports_what_is_asked_for() -> None:
     get, names = door("cl_prompts.prompts", "pools.Pool .models.heads.CosineHead files.gone", "own")
     assert names() == ["CosineHead", "Pool", "gone", "own"]
@@ -93,6 +89,7 @@ def test_a_door_imports_what_is_asked_for() -> None:
 
 def test_the_page_lists_the_rooms() -> None:
     text = PAGE.read_text()
+    assert sum(len(import_module(room).__all__) for room in ROOMS) <= 250
     assert len(text.split()) <= 250
     rows = [
         f"* `{room}` ({len(public(room))}): {(import_module(room).__doc__ or '').splitlines()[0]}"

@@ -42,7 +42,6 @@ def test_the_first_screen_has_both_commands_from_the_clone_on() -> None:
 
 
 def rows_of(page: str) -> list[list[str]]:
-    """Cells of all rows of a page's tables."""
     lines = (ROOT / page).read_text().splitlines()
     rows = (re.split(r"(?<!\\)\|", line.strip("|")) for line in lines if line.startswith("|"))
     return [[cell.strip() for cell in row] for row in rows]

@@ -72,9 +72,7 @@ def reader(kind: int, folder: str, *others: int, tint: str | None = None, **rest
 
 
 class Maker:
-    """A callable object."""
-
-    def __call__(self, image_size: int, shape="round") -> None:  # type: ignore[no-untyped-def]
+    def __call__(self, image_size: int, shape="round") -> None:
         raise AssertionError("called")
 
 
@@ -85,7 +83,4 @@ def test_bound_and_variable_parameters_are_left_out() -> None:
         "folder": (str, ...),
         "tint": (str | None, None),
     }
-
-
-def test_objects_that_are_called() -> None:
     assert keywords(Maker(), {"image_size"}) == {"shape": (Any, "round")}

@@ -133,5 +133,4 @@ def benchmark(scenario: str = "si_blurry", *, train: int = TRAIN, test: int = TE
 
 
 def experiences(scenario: str = "si_blurry", *, train: int = TRAIN, test: int = TEST) -> list[Any]:
-    """The experiences of a fresh training stream."""
     return list(benchmark(scenario, train=train, test=test).train_stream)

@@ -1,7 +1,7 @@
 """Every strategy at toy size: the families of tests are parametrised over these rows."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -62,14 +62,6 @@ class Toy:
     shown: int = 12
     two_blocks: dict[str, Any] = field(default_factory=dict)
     vit: str = ""
-
-    def replace(self, strategy: str, **changes: Any) -> "Toy":
-        """A variant of this row for the same strategy."""
-        names = ("passes", "first_test", "retest", "unasked", "shown", "two_blocks", "vit")
-        costs = {name: changes.pop(name) for name in names if name in changes}
-        kept = {name: getattr(self, name) for name in names}
-        options = {**self.options, **changes}
-        return Toy(self.learns, self.vit_b, options, strategy, **{**kept, **costs})
 
 
 # To read the signatures of twenty classes takes Avalanche as long as all else about a toy.
@@ -245,64 +237,70 @@ TABLE: dict[str, Toy] = {
     "l3a": Toy("prototypes", HEAD, {"width": 40, "ridge": 0.3, "period": 24}, retest=0),
 }
 
+
+def variant(strategy: str, **changes: Any) -> Toy:
+    """The row of a strategy with other options or costs."""
+    row = TABLE[strategy]
+    costs = {name: changes.pop(name) for name in vars(row).keys() & changes}
+    return replace(row, strategy=strategy, options={**row.options, **changes}, **costs)
+
+
 #: further settings that the families hold for
 VARIANTS: dict[str, Toy] = {
-    "mvp_r": TABLE["mvp"].replace("mvp", buffer_size=12),
-    "mvp_published": TABLE["mvp"].replace(
+    "mvp_r": variant("mvp", buffer_size=12),
+    "mvp_published": variant(
         "mvp",
         gsf_reduction="batch_mean",
         contrastive_pairs="all",
         use_last_block=True,
         passes=2 * DEPTH,
     ),
-    "l2p_slots": TABLE["l2p"].replace("l2p", key_choice="slots", copy_keys=True),
-    "l2p_vote": TABLE["l2p"].replace("l2p", batchwise_prompt="training"),
-    "er_tuned": TABLE["er"].replace("er", backbone_lr=1e-3, retest=DEPTH),
-    "lwf_batch": TABLE["lwf"].replace("lwf", plugins={"distillation": {"teacher_from": "batch"}}),
-    "lwf_tuned": TABLE["lwf"].replace("lwf", backbone_lr=1e-3, retest=DEPTH),
-    "rainbow_chosen": TABLE["rainbow"].replace(
+    "l2p_slots": variant("l2p", key_choice="slots", copy_keys=True),
+    "l2p_vote": variant("l2p", batchwise_prompt="training"),
+    "er_tuned": variant("er", backbone_lr=1e-3, retest=DEPTH),
+    "lwf_batch": variant("lwf", plugins={"distillation": {"teacher_from": "batch"}}),
+    "lwf_tuned": variant("lwf", backbone_lr=1e-3, retest=DEPTH),
+    "rainbow_chosen": variant(
         "rainbow", buffer_choice="uncertainty", uncertainty_views=2, reuse_features=True
     ),
-    "klda_members": TABLE["klda"].replace("klda", members=2, form="released"),
-    "randumb_class": TABLE["randumb"].replace("randumb", covariance="class"),
-    "anacp_class": TABLE["anacp"].replace("anacp", drawn_from="class", target_space="features"),
-    "ridge_chosen": TABLE["multi_label_ridge"].replace("multi_label_ridge", held_out=10, period=40),
-    "clib_tuned": TABLE["clib"].replace("clib", backbone_lr=1e-3, importance_every=4, retest=DEPTH),
-    "linear_probe_whitened": TABLE["linear_probe"].replace(
-        "linear_probe", head={"kind": "cosine", "input": "whitened"}
-    ),
-    "dual_prompt_standardised": TABLE["dual_prompt"].replace(
+    "klda_members": variant("klda", members=2, form="released"),
+    "randumb_class": variant("randumb", covariance="class"),
+    "anacp_class": variant("anacp", drawn_from="class", target_space="features"),
+    "ridge_chosen": variant("multi_label_ridge", held_out=10, period=40),
+    "clib_tuned": variant("clib", backbone_lr=1e-3, importance_every=4, retest=DEPTH),
+    "linear_probe_whitened": variant("linear_probe", head={"kind": "cosine", "input": "whitened"}),
+    "dual_prompt_standardised": variant(
         "dual_prompt", head={"kind": "cosine", "input": "standardised", "tau": None}
     ),
-    "mvp_r_whitened": TABLE["mvp"].replace(
+    "mvp_r_whitened": variant(
         "mvp", buffer_size=12, class_mask="batch", head={"input": "whitened", "replayed": False}
     ),
-    "dual_prompt_written": TABLE["dual_prompt"].replace(
+    "dual_prompt_written": variant(
         "dual_prompt",
         prompt_form={"decomposed": {"rank": 2}, "encoded": {"kind": "mlp", "width": 4}},
         period=24,
     ),
-    "one_prompt_written": TABLE["one_prompt"].replace(
+    "one_prompt_written": variant(
         "one_prompt",
         prompt_form={"decomposed": {"rank": 2}, "encoded": {"kind": "lstm"}},
         prompt_lr=0.01,
         period=24,
     ),
-    "vq_prompt_regulated": TABLE["vq_prompt"].replace(
+    "vq_prompt_regulated": variant(
         "vq_prompt",
         head={"kind": "cosine"},
         plugins={**ALIGNED["plugins"], "self_regulation": {"class_weight": 1.0}},
     ),
-    "s_prompt_averaged": TABLE["s_prompt"].replace(
+    "s_prompt_averaged": variant(
         "s_prompt", plugins={"prompt_averaging": {"checkpoints": 2}}, period=24
     ),
-    "multi_lane_batch": TABLE["multi_lane"].replace("multi_lane", class_mask="batch"),
-    "derpp_batch": TABLE["derpp"].replace("derpp", class_mask="batch", head={"input": "centred"}),
-    "lwf_whitened": TABLE["lwf"].replace("lwf", head={"input": "whitened", "window": 50}),
-    "rainbow_whitened": TABLE["rainbow"].replace(
+    "multi_lane_batch": variant("multi_lane", class_mask="batch"),
+    "derpp_batch": variant("derpp", class_mask="batch", head={"input": "centred"}),
+    "lwf_whitened": variant("lwf", head={"input": "whitened", "window": 50}),
+    "rainbow_whitened": variant(
         "rainbow", reuse_features=True, class_mask="batch", head={"input": "whitened"}
     ),
-    "s_prompt_routed": TABLE["s_prompt"].replace(
+    "s_prompt_routed": variant(
         "s_prompt",
         plugins={"router": {"width": 40, "ridge": 1.0}},
         period=24,
@@ -310,18 +308,14 @@ VARIANTS: dict[str, Toy] = {
         first_test=2 * DEPTH,
         unasked=1,
     ),
-    "flyprompt_cosine": TABLE["flyprompt"].replace(
-        "flyprompt", head={"kind": "cosine"}, buffer_size=12
-    ),
-    "dual_prompt_slow": TABLE["dual_prompt"].replace(
-        "dual_prompt", plugins={"slow_heads": {"decays": (0.5, 0.9)}}
-    ),
-    "linear_probe_blocks": TABLE["linear_probe"].replace(
+    "flyprompt_cosine": variant("flyprompt", head={"kind": "cosine"}, buffer_size=12),
+    "dual_prompt_slow": variant("dual_prompt", plugins={"slow_heads": {"decays": (0.5, 0.9)}}),
+    "linear_probe_blocks": variant(
         "linear_probe", features="blocks:2", head={"kind": "cosine", "input": "whitened"}
     ),
-    "l2p_blocks": TABLE["l2p"].replace("l2p", features="blocks:2+patches"),
-    "hide_prompt_blocks": TABLE["hide_prompt"].replace("hide_prompt", features="blocks:half"),
-    "single_prompt_slca": TABLE["single_prompt"].replace(
+    "l2p_blocks": variant("l2p", features="blocks:2+patches"),
+    "hide_prompt_blocks": variant("hide_prompt", features="blocks:half"),
+    "single_prompt_slca": variant(
         "single_prompt",
         boundaries=True,
         unasked=1,  # the pass for statistics
@@ -336,18 +330,14 @@ VARIANTS: dict[str, Toy] = {
             "symmetric_loss": {"forward_weight": 0.5},
         },
     ),
-    "clib_whitened": TABLE["clib"].replace("clib", head={"kind": "cosine", "input": "whitened"}),
-    "mvp_tokens": TABLE["mvp"].replace("mvp", tokens=0.5, buffer_size=12, vit=MORE_PATCHES),
-    "mvp_early": TABLE["mvp"].replace(
-        "mvp", tokens=0.5, query_block=2, passes=2 + DEPTH, vit=MORE_PATCHES
-    ),
-    "l2p_tokens": TABLE["l2p"].replace("l2p", tokens=0.5, tokens_test="same", vit=MORE_PATCHES),
-    "single_prompt_tokens": TABLE["single_prompt"].replace(
-        "single_prompt", tokens=0.6, buffer_size=12, vit=MORE_PATCHES
-    ),
-    "flyprompt_tokens": TABLE["flyprompt"].replace("flyprompt", tokens=0.5, vit=MORE_PATCHES),
-    "hide_prompt_tokens": TABLE["hide_prompt"].replace("hide_prompt", tokens=0.5, vit=MORE_PATCHES),
-    "dual_prompt_tokens": TABLE["dual_prompt"].replace(
+    "clib_whitened": variant("clib", head={"kind": "cosine", "input": "whitened"}),
+    "mvp_tokens": variant("mvp", tokens=0.5, buffer_size=12, vit=MORE_PATCHES),
+    "mvp_early": variant("mvp", tokens=0.5, query_block=2, passes=2 + DEPTH, vit=MORE_PATCHES),
+    "l2p_tokens": variant("l2p", tokens=0.5, tokens_test="same", vit=MORE_PATCHES),
+    "single_prompt_tokens": variant("single_prompt", tokens=0.6, buffer_size=12, vit=MORE_PATCHES),
+    "flyprompt_tokens": variant("flyprompt", tokens=0.5, vit=MORE_PATCHES),
+    "hide_prompt_tokens": variant("hide_prompt", tokens=0.5, vit=MORE_PATCHES),
+    "dual_prompt_tokens": variant(
         "dual_prompt",
         tokens=0.5,
         prompt_form={"decomposed": {"rank": 2}, "encoded": {"kind": "mlp", "width": 4}},
@@ -366,7 +356,7 @@ ON_OTHER_VITS = {
     "aimv2": "dual_prompt recommended",
 }
 OTHERS = {
-    f"{kind}_{vit}": TABLE[kind].replace(kind, vit=vit)
+    f"{kind}_{vit}": variant(kind, vit=vit)
     for vit, kinds in ON_OTHER_VITS.items()
     for kind in kinds.split()
 }
@@ -375,7 +365,6 @@ ALL: dict[str, Toy] = {**TABLE, **VARIANTS}
 
 
 def cls_of(kind: str) -> Any:
-    """The class of a row."""
     return strategy_class(ALL[kind].strategy or kind)
 
 
@@ -495,28 +484,25 @@ def on_two_blocks(kind: str) -> dict[str, Any]:
 
 
 def vit_of(kind: str, depth: int = DEPTH) -> FrozenViT:
-    """The frozen ViT of a row."""
     if ALL[kind].vit in ("", MORE_PATCHES):
         return lively_vit(depth=depth, patch_size=4 if ALL[kind].vit else 8)
     return family_vit(ALL[kind].vit, patch_size=8, embed_dim=16, depth=depth)
 
 
-def fit(strategy: Any, stream: Iterable[Any]) -> Any:
+def fit(strategy: Any, stream: Iterable[Any], **how: Any) -> Any:
     """Train on a stream: one experience after the other, or all at once where the strategy wants
     them so."""
     parts = list(stream)
     for part in [parts] if strategy.whole_stream else parts:
-        strategy.train(part, eval_streams=[])
+        strategy.train(part, eval_streams=[], **how)
     return strategy
 
 
 def weights(strategy: Any) -> dict[str, Tensor]:
-    """A copy of the model's whole state."""
     return {name: value.clone() for name, value in strategy.model.state_dict().items()}
 
 
 def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    """Whether two states are equal bit for bit."""
     return first.keys() == second.keys() and all(
         torch.equal(value, second[name]) for name, value in first.items()
     )
@@ -543,5 +529,5 @@ def close(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
 def accuracy(model: Any, data: Dataset[Any]) -> float:
     """Share of a single-label data set that a model classifies correctly."""
     with torch.no_grad():
-        found = model.eval()(data.images).argmax(dim=1)  # type: ignore[attr-defined]
-    return float((found == torch.from_numpy(data.targets)).float().mean())  # type: ignore[attr-defined]
+        found = model.eval()(data.images).argmax(dim=1)
+    return float((found == torch.from_numpy(data.targets)).float().mean())

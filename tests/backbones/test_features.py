@@ -18,7 +18,6 @@ LAYUP = Golden("layup", "later")
 
 
 def outputs(vit: FrozenViT, tokens: Tensor) -> list[Tensor]:
-    """Output of every block."""
     found = []
     for block in vit.vit.blocks:
         tokens = block(tokens)

@@ -20,7 +20,6 @@ LENGTH = 2
 
 
 def plan_of(index: Tensor, blocks: tuple[int, ...] = (0, 2), *, seed: int = 0) -> PromptPlan:
-    """A plan with G-prompts in block 0, and pooled tokens."""
     draw = torch.Generator().manual_seed(seed)
     entries = [torch.randn(ENTRIES, LENGTH, 16, generator=draw).requires_grad_() for _ in blocks]
     return PromptPlan(
@@ -119,6 +118,5 @@ def test_gradients_of_many_images_are_summed_in_fp32() -> None:
 
 
 def exact(plan: PromptPlan, tokens: Tensor) -> tuple[Tensor, ...]:
-    """Gradients of the entries in fp32."""
     entries = [pooled.entries for pooled in plan.pooled.values()]
     return torch.autograd.grad(lively_vit().class_features(tokens, plan).sum(), entries)

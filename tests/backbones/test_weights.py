@@ -116,7 +116,7 @@ def test_refusals(checkpoint: Path, here: Path, monkeypatch: pytest.MonkeyPatch)
     for says, arguments in cases.items():
         defaults = {"name": EMBEDDED if arguments.get("precision") else SMALL, "weights": "default"}
         with pytest.raises(InputError, match=says):
-            create_backbone(**{**defaults, **arguments})  # type: ignore[arg-type]
+            create_backbone(**{**defaults, **arguments})
     assert not Path("executed").exists()
 
 
@@ -129,7 +129,7 @@ def test_normalisation_settings() -> None:
     numbers = [[1, 2], [3, 4]], [[math.inf] * 3, [1] * 3]
     for bad in ("imagnet", *numbers, None, [0.5, 0.5], [["0"] * 3, ["1"] * 3], np.ones((2, 3))):
         with pytest.raises(InputError, match="normalisation"):
-            normalisation_of(bad, vit)  # type: ignore[arg-type]
+            normalisation_of(bad, vit)
 
 
 def test_every_backbone_of_the_list_exists_and_has_its_tag() -> None:

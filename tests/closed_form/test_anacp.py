@@ -68,12 +68,12 @@ def test_published_numbers(drawn_from: str, dtype: torch.dtype) -> None:
         projection=len(last),
         heads=n_heads,
         ridge=GOLDEN.number(f"{kind}/ridge"),
-        drawn_from=drawn_from,  # type: ignore[arg-type]
+        drawn_from=drawn_from,
         form="released",
     ).to(dtype)
     anacp.last.matrix = last.T
     for i, head in enumerate(anacp.heads):
-        head.expansion.matrix = GOLDEN(f"{kind}/projection_head{i}").T  # type: ignore[union-attr]
+        head.expansion.matrix = GOLDEN(f"{kind}/projection_head{i}").T
     for t in range(n_tasks):
         anacp.prefix = task = f"{kind}/task{t}/"
         anacp.update(GOLDEN(f"{task}features"), GOLDEN(f"{task}labels"))
@@ -85,7 +85,7 @@ def test_published_numbers(drawn_from: str, dtype: torch.dtype) -> None:
             close(covariances, f"{task}class_covariances")
         compare_targets(anacp, task)
         close(anacp.solution()[:, columns], f"{task}weight")
-        close(anacp.thetas[0], f"{task}head_weight0")  # type: ignore[index]
+        close(anacp.thetas[0], f"{task}head_weight0")
     probe = GOLDEN(f"{kind}/test_features")
     unit = torch.nn.functional.normalize(probe, dim=1).to(dtype)
     close(anacp.aligned(unit), f"{kind}/test_aligned")
@@ -104,7 +104,7 @@ def compare_targets(anacp: Published, task: str) -> None:
 
 def test_targets_push_classes_apart_where_the_space_is_led_back() -> None:
     x, y = data()
-    lda = fed(AnaCP(DIM, CLASSES, projection=4), x, y, []).moments  # type: ignore[attr-defined]
+    lda = fed(AnaCP(DIM, CLASSES, projection=4), x, y, []).moments
     means = lda.mean[list(PRESENT)]
     covariance = lda.scatter / len(x) + 1e-4 * torch.eye(DIM)
     led_back = contrastive_targets(means, covariance, space="features")

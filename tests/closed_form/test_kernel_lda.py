@@ -17,7 +17,6 @@ RANDUMB = Golden("randumb", "later")
 
 
 def put_features(lda: Any, golden: Golden, prefix: str, gamma: float) -> None:
-    """Give a classifier the published draws."""
     lda.expansion.matrix = golden(f"{prefix}frequencies") / (2 * gamma) ** 0.5
     lda.expansion.phase = golden(f"{prefix}phases")
 
@@ -42,7 +41,6 @@ def published(prefixes: list[str], shrinkage: float, dtype: torch.dtype) -> Kern
 
 
 def relative(scores: Tensor) -> Tensor:
-    """Scores relative to the best class."""
     return scores - scores.amax(dim=1, keepdim=True)
 
 

@@ -19,7 +19,7 @@ FORMS = {
 
 def published(key: str, dtype: torch.dtype = torch.float64) -> MahalanobisPerClass:
     n_classes, dim = GOLDEN(f"{key}/means").shape
-    fecam = MahalanobisPerClass(dim, n_classes, **FORMS[key]).to(dtype)  # type: ignore[arg-type]
+    fecam = MahalanobisPerClass(dim, n_classes, **FORMS[key]).to(dtype)
     for t in range(TASKS):
         fecam.update(GOLDEN(f"task{t}/features"), GOLDEN(f"task{t}/labels"))
     return fecam

@@ -39,8 +39,7 @@ def test_it_is_the_ridge_with_zeros_for_what_is_not_annotated() -> None:
 
 
 def test_l3a_is_the_published_one() -> None:
-    model = MultiLabelRidge(12, 8, ridge=GOLDEN.number("ridge"), **L3A)  # type: ignore[arg-type]
-    assert model.statistics.expansion is not None
+    model = MultiLabelRidge(12, 8, ridge=GOLDEN.number("ridge"), **L3A)
     model.statistics.expansion.matrix = GOLDEN("projection")
     for task, (low, high) in enumerate([(0, 4), (4, 6), (6, 8)]):
         annotated = torch.zeros(8, dtype=torch.bool)
@@ -93,7 +92,6 @@ def test_a_sample_weighs_as_its_positives() -> None:
     torch.testing.assert_close(model.sample_weights(only), v)
     both = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]).double()
     weights = model.sample_weights(both)
-    assert weights is not None
     assert weights.tolist() == pytest.approx([float(v[:2].mean()), 0])
     gram = model.statistics.gram.clone()
     model.update(x, torch.zeros_like(y))  # images without a positive are left out

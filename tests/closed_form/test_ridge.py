@@ -48,7 +48,6 @@ def fed(width: int | None, passes: int = 1) -> tuple[RidgeStatistics, list[Tenso
         ridge = RidgeStatistics(12, 7, intercept=True)
     else:
         ridge = RidgeStatistics(12, 7, expansion=RandomExpansion(12, width))
-        assert ridge.expansion is not None
         ridge.expansion.matrix = GOLDEN("projection")
     solutions = []
     inverses = []

@@ -8,7 +8,6 @@ from cl_prompts.closed_form.discriminant import ClassSketches, compressed
 
 
 def sketched(rows: torch.Tensor, rank: int, cuts: list[int]) -> torch.Tensor:
-    """Sketch of rows that are added in pieces."""
     sketches = ClassSketches(rank, rows.shape[1], n_classes=2)
     for piece in rows.tensor_split(sorted(cuts)):
         sketches.add(1, piece)

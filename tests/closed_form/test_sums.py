@@ -24,7 +24,6 @@ AT = torch.randn(20, DIM, generator=torch.Generator().manual_seed(1))
 
 
 def on(name: str, rows: Any, batches: int = 2) -> Any:
-    """A classifier trained on some rows."""
     made = SUMS[name]()
     for part in np.array_split(np.asarray(rows, dtype=int), batches):
         if len(part):

@@ -35,7 +35,6 @@ def parts(**splits: Any) -> Any:
 
 
 def pets() -> Any:
-    """Six training and three test images of three classes."""
     return parts(train=table([0, 1, 2] * 2), test=table([2, 0, 1], first=100))
 
 

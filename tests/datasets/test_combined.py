@@ -56,9 +56,8 @@ def test_several_labels_get_columns_for_all_classes() -> None:
         DataSet("b", scenes([[1, 0]]), ignored, ("emu", "cat")),
     )
     assert both.train.targets.tolist() == [[1, 1, 0], [0, 0, 1]]
-    assert both.test.ignored is not None
     assert both.test.ignored.tolist() == [[False] * 3, [True, False, False]]
-    assert both.train[1][1].tolist() == [0, 0, 1]  # type: ignore[union-attr]
+    assert both.train[1][1].tolist() == [0, 0, 1]
 
 
 def test_the_fingerprint_is_of_both_parts() -> None:

@@ -69,7 +69,7 @@ def test_own_multi_label_data_sets(kind: Callable[[Any], Any]) -> None:
 def test_own_ignored_pairs_are_kept_and_checked() -> None:
     train = Own(np.array([[1, 1]]))
     test = Own(np.array([[1, 1], [0, 1]]))
-    test.ignored = np.array([[False, False], [True, False]])  # type: ignore[attr-defined]
+    test.ignored = np.array([[False, False], [True, False]])
     data = as_dataset(train, test)
     assert data.train.ignored is None
-    assert np.array_equal(data.test.ignored, test.ignored)  # type: ignore[arg-type, attr-defined]
+    assert np.array_equal(data.test.ignored, test.ignored)

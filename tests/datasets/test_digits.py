@@ -40,7 +40,6 @@ def test_every_digit_is_in_one_domain_and_changed_as_its_name_says() -> None:
     assert data.domains == ("blurred", "inverted", "rotated", "upright")
     for plain, part in ((digits.train, data.train), (digits.test, data.test)):
         assert np.array_equal(plain.targets, part.targets)
-        assert part.domains is not None
         cells = [(name, label) for name in data.domains for label in range(10)]
         counts = [np.sum((part.domains == d) & (part.targets == c)) for d, c in cells]
         assert max(counts) - min(counts) <= 2

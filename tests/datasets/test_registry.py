@@ -51,12 +51,8 @@ def test_squares_are_cut_as_published_for_imagenet_r(tmp_path: Path) -> None:
     assert square.train[0][0][:, :, [0, -1]].min() < 0.95
 
 
-# --- data sets of a user's own function
-
-
 @cl_prompts.dataset
 def blobs(image_size: int, seed: int, n_classes: int = 3, root: str | None = None) -> DataSet:
-    """A data set that shows what it was given."""
     images = torch.full((n_classes, 3, image_size, image_size), seed / 10)
     part = ImageSet(images, np.arange(n_classes), None)
     return as_dataset(part, part, name=f"blobs of {root}")

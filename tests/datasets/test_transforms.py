@@ -109,5 +109,5 @@ def test_seeds_tell_keys_apart() -> None:
     # Seed 1 with key (0,) is not seed 10 with key (), and so on.
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert view_seed(0, (np.int64(7),)) == view_seed(0, (7,))  # type: ignore[arg-type]
+    assert view_seed(0, (np.int64(7),)) == view_seed(0, (7,))
     assert view_seed(3, (1, 2)) == 6733988780980349654  # of every platform and release

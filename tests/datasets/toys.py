@@ -24,7 +24,6 @@ def write_image(
 
 
 def grey(part: ImageSet) -> list[int]:
-    """The grey value of each image of a data set."""
     return [round(part[i][0].mean().item() * 255) for i in range(len(part))]
 
 
@@ -41,7 +40,6 @@ def load(name: str, root: Path | None = None, **options: Any) -> DataSet:
 
 
 def shown(data: DataSet, row: int) -> set[str]:
-    """Names of the classes of a training image."""
     return {data.classes[k] for k in np.flatnonzero(data.train.targets[row])}
 
 
@@ -59,7 +57,7 @@ class Own(TensorDataset):
     """A user's data set; its targets may be anything, its images are only there when asked for."""
 
     def __init__(self, targets: object, n: int | None = None) -> None:
-        n = len(targets) if n is None else n  # type: ignore[arg-type]
+        n = len(targets) if n is None else n
         super().__init__(torch.arange(n).float()[:, None, None, None].expand(n, 3, 4, 4) / 10)
         self.targets = targets
 

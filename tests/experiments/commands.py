@@ -52,18 +52,15 @@ def signalling(number: int, samples: int) -> Callable[..., None]:
 
 
 def rows(folder: Path) -> list[list[str]]:
-    """Lines of metrics.csv."""
     with (folder / "metrics.csv").open() as file:
         return list(csv.reader(file))
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """Content of summary.json."""
     return json.loads((folder / "summary.json").read_text())
 
 
 def change_summary(folder: Path, **changes: Any) -> None:
-    """Overwrite entries of summary.json."""
     (folder / "summary.json").write_text(json.dumps(summary(folder) | changes))
 
 

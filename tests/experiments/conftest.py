@@ -47,19 +47,16 @@ def page(runs_folder: Path) -> str:
 
 @pytest.fixture(scope="session")
 def mvp_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of MVP with a replay buffer."""
     return _finished(tmp_path_factory.mktemp("mvp"), *MVP_R, "checkpoint_every=200")
 
 
 @pytest.fixture(scope="session")
 def probe_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the linear probe."""
     return _finished(tmp_path_factory.mktemp("probe"), *PROBE)
 
 
 @pytest.fixture(scope="session")
 def scenes_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of several labels per image."""
     settings = ["strategy=multi_label_ridge", "protocol=B0-C5", "seed=1"]
     with few_images():
         return _finished(tmp_path_factory.mktemp("scenes"), *settings, recipe="digit_scenes")

@@ -86,7 +86,6 @@ def fake_metrics(
 def fake_config(
     recipe: str, strategy: str, seed: int, n_tasks: int, options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Content of config.yaml."""
     return {
         "recipe": recipe,
         "strategy": strategy,
@@ -103,7 +102,6 @@ def fake_config(
 
 
 def fake_identity(config: dict[str, Any]) -> dict[str, Any]:
-    """Content of identity.json."""
     part = {"images": 60, "labels": "a", "names": "n", "bytes": 9, "sizes": "s", "contents": "c"}
     return {
         "numbers": 1,
@@ -118,7 +116,6 @@ def fake_identity(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def seal(folder: Path) -> None:
-    """Write SHA256SUMS of the files as they are now."""
     (folder / SUMS_FILE).write_text(sums(folder, {}))
 
 
@@ -139,18 +136,8 @@ def fake_run(
     name: str | None = None,
     **summary: Any,
 ) -> Path:
-    """Write one run folder below ``root`` and return it.
-
-    Args:
-        root: folder to write below.
-        strategy, seed, recipe, n_tasks, n_classes, status, time: of the run.
-        settings: options of the strategy.
-        changes: other settings, by dotted name.
-        environment: entries of environment.json.
-        identity: entries of identity.json.
-        name: strategy in the summary.
-        summary: entries of summary.json.
-    """
+    """Write one run folder below ``root``: ``settings`` are options of the strategy, ``changes``
+    other settings by dotted name, ``summary`` entries of summary.json."""
     folder = root / recipe / strategy / f"{seed}-{time}"
     folder.mkdir(parents=True)
     stream = fake_stream(np.random.default_rng(seed), n_tasks, n_classes)

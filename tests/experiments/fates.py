@@ -23,7 +23,6 @@ class Fated(LinearProbe):
     """A linear probe that fails or is killed once, mid-run, as a file says."""
 
     def after_step(self, output: Output, batch: Batch) -> None:
-        """Fail after an update, if the file says so."""
         super().after_step(output, batch)
         file = Path(os.environ[FATES]) / str(self.seed)
         if self.samples_seen < AT or not file.is_file():
@@ -35,7 +34,6 @@ class Fated(LinearProbe):
 
 
 def meet(fate: str) -> Any:
-    """Fail or be killed as told."""
     if fate == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     elif fate == "is stopped":

@@ -19,7 +19,6 @@ class Killed(BaseException):
 
 
 def count_steps(monkeypatch: pytest.MonkeyPatch, action: Callable[[], Any]) -> int:
-    """File-system steps of an action."""
     taken = []
     with monkeypatch.context() as patch:
         for name in STEPS:

@@ -79,7 +79,6 @@ class Signed(LinearProbe):
     """A linear probe of features whose signs are drawn where it is made, with numpy's generator."""
 
     def build_model(self, backbone: Any, n_classes: int) -> Any:
-        """Its model."""
         model = super().build_model(backbone, n_classes)
         signs = torch.from_numpy(np.random.choice([-1.0, 1.0], backbone.feature_dim)).float()
         model.head.register_forward_pre_hook(lambda _, given: (given[0] * signs, *given[1:]))
@@ -87,7 +86,5 @@ class Signed(LinearProbe):
 
 
 class Doubled(LinearProbe):
-    """A linear probe with a setting of its own."""
-
     factor: Positive = 2.0
     """What is doubled."""

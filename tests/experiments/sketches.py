@@ -33,15 +33,8 @@ def _backbone(name: str, **arguments: Any) -> FrozenViT:
 
 @contextmanager
 def sketched(*, pages: bool = False) -> Iterator[None]:
-    """Runs without what takes longer than their training.
-
-    Their charts are blank; no disk is waited for, since what a killed process has written is there
-    without; the embedded ViT, which is frozen, is built once for all of them; what runs leave
-    behind is small and is not collected; and no report is made.
-
-    Args:
-        pages: make reports nevertheless.
-    """
+    """Blank charts, no wait for the disk, one embedded ViT for all runs, no garbage collection, and
+    no report but with ``pages``."""
     with pytest.MonkeyPatch.context() as patch:
         # Nor is the engine that draws them begun: a process that is forked after that would hang.
         patch.setattr(style, "figure", lambda chart, form: _BLANK.getvalue())

@@ -57,7 +57,6 @@ def write_inputs() -> None:
 
 
 def replace(name: str, old: str, new: str) -> None:
-    """Edit a text file."""
     text = Path(name).read_text()
     assert old in text
     Path(name).write_text(text.replace(old, new))
@@ -73,13 +72,11 @@ EDITS: dict[str, Callable[[], None]] = {
 
 
 def forget() -> None:
-    """Be a new process, for modules of one's own."""
     sys.modules.pop("mine", None)
 
 
 @pytest.fixture
 def here(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder, with code of one's own."""
     monkeypatch.syspath_prepend(str(here))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     write_inputs()
@@ -88,7 +85,6 @@ def here(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def made(seed: str) -> Path:
-    """Folder of a finished run."""
     before = set(Path("runs").rglob("summary.json"))
     forget()
     assert main(["run", "digits", *OWN_RUN, seed, "--quiet"]) == 0

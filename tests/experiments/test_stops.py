@@ -26,7 +26,6 @@ EXEMPT = {"seconds", "images_per_second", "peak_memory_mb", "peak_device_memory_
 
 
 def signals_at(monkeypatch: pytest.MonkeyPatch, number: int, samples: int) -> None:
-    """Send this process a signal once, when a run has seen so many samples."""
     # Also where the tests run behind a shell that ignores Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(Tracker, "after_training_iteration", signalling(number, samples))
@@ -105,7 +104,6 @@ PHASES: dict[str, tuple[Any, str, str]] = {
 
 
 def signalled(function: Callable[..., Any], number: int) -> Callable[..., Any]:
-    """A function that sends this process a signal when it is called the first time."""
     left = [number]
 
     def called(*args: Any, **kwargs: Any) -> Any:

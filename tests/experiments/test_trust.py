@@ -44,7 +44,6 @@ def in_plugins(config: dict[str, Any], name: str) -> None:
 
 @pytest.fixture
 def here(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder, with a module that writes files and an image."""
     monkeypatch.syspath_prepend(str(here))
     (here / "evil.py").write_text(EVIL)
     photo(here / "a.png", 1)

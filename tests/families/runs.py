@@ -64,7 +64,6 @@ def _finished(kind: str, scenario: str) -> Run:
 
 
 def scores(strategy: Any, images: Tensor) -> Tensor:
-    """Scores of images, (images, classes)."""
     with torch.no_grad():
         found: Tensor = strategy.model.eval()(images)
     return found

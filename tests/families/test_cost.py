@@ -104,9 +104,6 @@ def test_images_pass_through_the_blocks_once_or_twice_and_less_in_later_tests(ki
     assert reads == [24, again, again]
 
 
-# ------------------------------------------------------------------------- in forwards of ViT-B/16
-
-
 @pytest.fixture(scope="session")  # a module's is made anew for each strategy's group
 def vit_b() -> FrozenViT:
     """ViT-B/16 without values: enough to count its work."""
@@ -114,7 +111,6 @@ def vit_b() -> FrozenViT:
 
 
 def model_of(kind: str, backbone: FrozenViT) -> ContinualModel:
-    """The model that the strategy builds for 100 classes, with its default settings."""
     # The statistics of prototypes are not work of blocks.
     small = ALL[kind].options if kind in PROTOTYPES else {}
     buffer = {"buffer_size": 1} if kind in REPLAYING else {}
@@ -132,7 +128,7 @@ def model_of(kind: str, backbone: FrozenViT) -> ContinualModel:
     router = getattr(model, "selector", None)
     if isinstance(router, AnalyticRouter):
         # Its solution is not work of blocks, and needs values.
-        router.scores = lambda query: query.new_zeros(len(query), router.n_experts)  # type: ignore[method-assign]
+        router.scores = lambda query: query.new_zeros(len(query), router.n_experts)
     return model.to("meta").train()
 
 

@@ -18,13 +18,11 @@ class StillPrompts(SupervisedPlugin):
     """Train only the head; prompts and keys keep their initial values."""
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        """Compute no gradients of the present parameters."""
         for name, parameter in strategy.model.named_parameters():
             if "head" not in name:
                 parameter.requires_grad_(False)
 
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
-        """Delete gradients of parameters created since."""
         for name, parameter in strategy.model.named_parameters():
             if "head" not in name:
                 parameter.grad = None

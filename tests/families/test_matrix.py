@@ -29,7 +29,6 @@ PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "matrix.md").read_tex
 
 
 def several_labels(form: str) -> bool:
-    """Whether the scenario of a column is one of images with several labels."""
     return SCENARIOS[form.split()[0]].multi_label
 
 
@@ -62,7 +61,6 @@ def test_the_page_has_every_strategy_and_every_scenario_and_a_reason_for_each_re
 
 @pytest.fixture(scope="module")
 def resources() -> Iterator[Resources]:
-    """A backbone and few images, shared by all cells."""
     with few_images():
         yield Resources()
 

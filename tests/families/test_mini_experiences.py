@@ -37,7 +37,6 @@ def train(strategy: Any, stream: Any) -> Any:
 
 
 def pieces(stream: Any, *, announced: bool) -> list[Any]:
-    """The tasks of a stream, cut."""
     return list(
         split_online_stream(
             stream, experience_size=SIZE, access_task_boundaries=announced, shuffle=False

@@ -47,8 +47,6 @@ def test_evaluation_runs_in_evaluation_mode_and_leaves_no_trace(
 
 
 class Recorder(BaseLogger):
-    """Keeps what a logger is given."""
-
     def __init__(self) -> None:
         super().__init__()
         self.values: dict[str, list[tuple[Any, int]]] = {}

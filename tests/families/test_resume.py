@@ -37,7 +37,7 @@ class Stop(Exception):
     """Where the first half of a run ends."""
 
 
-def stopped_after(strategy: Any, stream: list[Any], batches: int) -> dict[str, Any]:
+def stopped_after(strategy: Any, stream: list[Any], batches: int, **how: Any) -> dict[str, Any]:
     """Train up to a stream batch, in the middle of an experience or not; the state there."""
     passed = count(1)
     states = []
@@ -49,8 +49,17 @@ def stopped_after(strategy: Any, stream: list[Any], batches: int) -> dict[str, A
 
     strategy.between_batches = between_batches
     with pytest.raises(Stop):
-        fit(strategy, stream)
+        fit(strategy, stream, **how)
+    # Left to the garbage collector, its processes would block some later test for ten seconds.
+    strategy.replay.close()
     return states[0]
+
+
+def resumed(strategy: Any, state: dict[str, Any], stream: list[Any], **how: Any) -> Any:
+    """A new strategy, trained from the state of a stopped one to the end of the stream."""
+    begun = state["experiences"]
+    strategy.load_state_dict(state, stream[: begun + (state["place"] is not None)])
+    return fit(strategy, stream[begun:], **how)
 
 
 def taken_up(kind: str, scenario: str, state: dict[str, Any]) -> tuple[Any, list[Any]]:
@@ -71,14 +80,6 @@ def alike(first: Any, second: Any) -> None:
     assert same(weights(first), weights(second))
     trainable = [[p.requires_grad for p in s.model.parameters()] for s in (first, second)]
     assert trainable[0] == trainable[1]
-
-
-def continued(kind: str, state: dict[str, Any], settings: dict[str, Any]) -> Any:
-    """Another strategy, trained from the state of one stopped inside an experience to the end."""
-    strategy = make(kind, SHUFFLED, **settings)
-    stream, begun = experiences(SHUFFLED), state["experiences"]
-    strategy.load_state_dict(state, stream[: begun + 1])
-    return fit(strategy, stream[begun:])
 
 
 @pytest.mark.parametrize(("kind", "scenario"), CASES)
@@ -115,7 +116,8 @@ def test_several_epochs_resume_in_the_order_of_their_own() -> None:
     for batches in (1, 4, 7):
         first = make("linear_probe", SHUFFLED, **settings)
         state = stopped_after(first, experiences(SHUFFLED), batches)
-        assert same(weights(whole), weights(continued("linear_probe", state, settings)))
+        second = make("linear_probe", SHUFFLED, **settings)
+        assert same(weights(whole), weights(resumed(second, state, experiences(SHUFFLED))))
 
 
 @pytest.mark.parametrize("kind", ["linear_probe", "mvp", "mvp_tokens", "derpp"])
@@ -125,6 +127,6 @@ def test_cached_work_survives_a_stop(kind: str) -> None:
     whole = fit(make(kind, SHUFFLED, **settings), experiences(SHUFFLED))
     state = stopped_after(make(kind, SHUFFLED, **settings), experiences(SHUFFLED), batches=5)
     assert state["feature_cache"]["parts"]
-    second = continued(kind, state, settings)
+    second = resumed(make(kind, SHUFFLED, **settings), state, experiences(SHUFFLED))
     assert same(weights(whole), weights(second))
     assert whole.feature_cache.reused == second.feature_cache.reused

@@ -8,23 +8,8 @@ from avalanche.core import SupervisedPlugin
 
 from cl_prompts.errors import InputError
 from tests.families.runs import finished
-from tests.toy_data import (
-    ANNOUNCED,
-    BENCHMARKS,
-    MULTI_LABEL_SCENARIOS,
-    TASKS,
-    TRAIN,
-    experiences,
-)
-from tests.toys import (
-    LOOKED_AT,
-    TABLE,
-    does_something_at_ends,
-    fit,
-    learnable,
-    make,
-    trained_on,
-)
+from tests.toy_data import ANNOUNCED, BENCHMARKS, MULTI_LABEL_SCENARIOS, TASKS, TRAIN, experiences
+from tests.toys import LOOKED_AT, TABLE, does_something_at_ends, fit, learnable, make, trained_on
 
 #: besides those that families look at, which announce and order as these do: one in turn for who
 #: acts at the ends of tasks
@@ -32,7 +17,6 @@ OTHERS = [name for name in BENCHMARKS if name not in LOOKED_AT]
 
 
 def looked_at(kind: str, name: str) -> bool:
-    """Whether a strategy is trained on a scenario, or refuses it."""
     if name in LOOKED_AT:
         return name in trained_on(kind) or not learnable(kind, name)
     turn = OTHERS[list(TABLE).index(kind) % len(OTHERS)]
@@ -64,7 +48,6 @@ def test_every_strategy_trains_or_says_in_a_sentence_why_not(kind: str, scenario
     assert strategy.tasks_started == announced
     assert len(anytime.curve.points()) >= (1 if strategy.whole_stream else 2)
     last = anytime.results["map_last" if scenario in MULTI_LABEL_SCENARIOS else "a_last"]
-    assert last is not None
     assert 0 <= last <= 1
     # An image with labels of several tasks comes in each of them, and counts once in each.
     stream = experiences(scenario)
@@ -72,9 +55,6 @@ def test_every_strategy_trains_or_says_in_a_sentence_why_not(kind: str, scenario
     assert strategy.samples_seen == samples * strategy.train_epochs
     rehearsals = strategy.updates - strategy.clock.train_iterations
     assert (rehearsals > 0) == kind.startswith("rainbow")
-
-
-# --------------------------------------------------------------------------------- streams
 
 
 @pytest.mark.parametrize("scenario", BENCHMARKS)

@@ -14,7 +14,6 @@ from tests.toys import TABLE, cls_of, make
 
 
 def members(kind: Any) -> Iterator[Any]:
-    """The types of a union, or the type itself."""
     if get_origin(kind) in (Union, UnionType):
         for member in get_args(kind):
             yield from members(member)

@@ -9,8 +9,9 @@ import torch
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
 from cl_prompts.strategies import AnytimeEvaluation
+from tests.families.test_resume import resumed, stopped_after
 from tests.toy_data import BENCHMARKS, MULTI_LABEL_SCENARIOS, Blobs, Scenes
-from tests.toys import make, on_two_blocks, same, watch, weights
+from tests.toys import fit, make, on_two_blocks, same, watch, weights
 
 TRAIN = 48
 TEST = 12
@@ -30,7 +31,6 @@ CASES = [
 
 
 def augmented(scenario: str, augmentation: Augmentation = AUGMENTATION) -> Any:
-    """A benchmark of a scenario whose training images are augmented."""
     kind: Any = Scenes if scenario in MULTI_LABEL_SCENARIOS else Blobs
     train = kind(TRAIN, seed=1)
     test = kind(TEST, seed=2)
@@ -44,79 +44,35 @@ def augmented(scenario: str, augmentation: Augmentation = AUGMENTATION) -> Any:
     return BENCHMARKS[scenario](*parts), parts[1]
 
 
-class Run:
-    """A run with a curve beside it.
-
-    Attributes:
-        strategy: that trains.
-        anytime: that evaluates it.
-        stream: the last two of three experiences, of several batches.
-    """
-
-    def __init__(self, kind: str, scenario: str, changes: dict[str, Any]) -> None:
-        benchmark, test = augmented(scenario)
-        self.anytime = AnytimeEvaluation(test, every=30)
-        self.strategy = make(
-            kind, scenario, plugins=[self.anytime], **on_two_blocks(kind), **changes
-        )
-        self.stream = list(benchmark.train_stream)[1:]
-
-    def train(self, workers: int, first: int = 0) -> "Run":
-        """Train from an experience to the end, jointly if the strategy needs all data."""
-        whole = self.strategy.whole_stream
-        parts: list[Any] = [self.stream] if whole else self.stream[first:]
-        for part in parts:
-            self.strategy.train(part, eval_streams=[], num_workers=workers)
-        return self
-
-    def assert_equal(self, other: "Run") -> None:
-        """Weights, buffer and every evaluation agree bit for bit."""
-        assert same(weights(self.strategy), weights(other.strategy))
-        assert torch.equal(self.strategy.buffer.slots, other.strategy.buffer.slots)
-        assert self.anytime.curve.points()
-        assert repr(self.anytime.curve.state_dict()) == repr(other.anytime.curve.state_dict())
-
-
-class Stop(Exception):
-    """Where the first half of a run ends."""
-
-
-def stopped(run: Run, workers: int, batches: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Train up to a stream batch; the states of strategy and curve there."""
-    states = []
-
-    def between_batches() -> None:
-        states.append((run.strategy.state_dict(), run.anytime.state_dict()))
-        if len(states) == batches:
-            raise Stop
-
-    run.strategy.between_batches = between_batches
-    with pytest.raises(Stop):
-        run.train(workers)
-    # Left to the garbage collector, its processes would block some later test for ten seconds.
-    run.strategy.replay.close()
-    return states[-1]
+def begun(kind: str, scenario: str, changes: dict[str, Any]) -> tuple[Any, Any, list[Any]]:
+    """A strategy, its curve, and the last two of three experiences, of several batches."""
+    benchmark, test = augmented(scenario)
+    anytime = AnytimeEvaluation(test, every=30)
+    strategy = make(kind, scenario, plugins=[anytime], **on_two_blocks(kind), **changes)
+    return strategy, anytime, list(benchmark.train_stream)[1:]
 
 
 @pytest.mark.parametrize(("kind", "scenario", "changes"), CASES)
 def test_workers_change_no_number(kind: str, scenario: str, changes: dict[str, Any]) -> None:
-    alone = Run(kind, scenario, changes).train(0)
+    alone, curve, stream = begun(kind, scenario, changes)
+    fit(alone, stream, num_workers=0)
     # Inside of the first or second experience.
-    state, curve = stopped(Run(kind, scenario, changes), 2, batches=2)
-    resumed = Run(kind, scenario, changes)
-    begun = state["experiences"]
-    experiences = [] if resumed.strategy.whole_stream else resumed.stream[: begun + 1]
-    resumed.strategy.load_state_dict(state, experiences)
-    resumed.anytime.load_state_dict(curve)
-    resumed.train(1, first=begun).assert_equal(alone)
+    first, _, stream = begun(kind, scenario, changes)
+    state = stopped_after(first, stream, 2, num_workers=2)
+    second, again, stream = begun(kind, scenario, changes)
+    resumed(second, state, stream, num_workers=1)
+    assert same(weights(alone), weights(second))
+    assert torch.equal(alone.buffer.slots, second.buffer.slots)
+    assert curve.curve.points()
+    assert repr(curve.curve.state_dict()) == repr(again.curve.state_dict())
 
 
 def test_every_repetition_epoch_and_task_is_another_view() -> None:
-    run = Run("er", "class_incremental", {"train_epochs": 2})
+    strategy, _, stream = begun("er", "class_incremental", {"train_epochs": 2})
     shown: list[torch.Tensor] = []
-    watch(run.strategy, "training_loss", lambda output, batch: shown.extend(batch.images))
-    run.train(0)
+    watch(strategy, "training_loss", lambda output, batch: shown.extend(batch.images))
+    fit(strategy, stream)
     flat = torch.stack(shown).flatten(1)
-    assert len(flat) > 2 * 2 * sum(len(experience.dataset) for experience in run.stream)
+    assert len(flat) > 2 * 2 * sum(len(experience.dataset) for experience in stream)
     # Now and then two of an image's views agree.
     assert len(flat.unique(dim=0)) > 0.95 * len(flat)

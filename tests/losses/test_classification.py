@@ -4,26 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cl_prompts.losses.classification import (
-    batch_classes,
-    centroid_contrast,
-    masked_cross_entropy,
-    masked_mean,
-    reverse_cross_entropy,
-)
+from cl_prompts.losses.classification import centroid_contrast, masked_mean, reverse_cross_entropy
 from tests.golden_numbers import Golden, gradient, put
-
-
-def test_only_the_classes_of_the_batch_compete() -> None:
-    logits = torch.randn(6, 5)
-    labels = torch.tensor([1, 3, 3, 1, 1, 4])
-    competing = batch_classes(labels, 5)
-    assert competing.tolist() == [False, True, False, True, True]
-    columns = torch.tensor([1, 3, 4])
-    want = F.cross_entropy(logits[:, columns], torch.tensor([0, 1, 1, 0, 0, 2]))
-    torch.testing.assert_close(masked_cross_entropy(logits, labels, competing), want)
-    logits[:, [0, 2]] = -torch.inf  # unseen classes of a model
-    torch.testing.assert_close(masked_cross_entropy(logits, labels, competing), want)
 
 
 def test_entries_outside_have_no_say_and_no_gradient() -> None:
@@ -32,11 +14,7 @@ def test_entries_outside_have_no_say_and_no_gradient() -> None:
     mean = masked_mean(values, mask)
     assert mean.item() == 2.5
     mean.backward()
-    assert values.grad is not None
     assert values.grad.tolist() == [[0.5, 0], [0.5, 0]]
-
-
-def test_of_nothing_it_is_zero() -> None:
     assert masked_mean(torch.ones(3), torch.zeros(3, dtype=torch.bool)).item() == 0
 
 
@@ -71,22 +49,11 @@ def test_columns_that_do_not_compete_add_nothing_however_many() -> None:
     )
 
 
-def test_every_row_should_be_closest_to_itself() -> None:
-    features = torch.randn(4, 3)
-    means = torch.randn(2, 3)
-    rows = torch.cat([means, features])
-    want = torch.stack(
-        [F.cross_entropy((rows @ row / 0.8)[None], torch.tensor([i])) for i, row in enumerate(rows)]
-    ).mean()
-    torch.testing.assert_close(centroid_contrast(features, means), want)
-
-
 def test_means_are_constants_and_large_features_stay_finite() -> None:
     features = (100 * torch.randn(4, 3)).requires_grad_()
     means = torch.randn(2, 3, requires_grad=True)
     loss = centroid_contrast(features, means)
     loss.backward()
     assert loss.isfinite()
-    assert features.grad is not None
     assert features.grad.isfinite().all()
     assert means.grad is None

@@ -28,7 +28,6 @@ def test_dissimilarity_in_closed_form_equals_per_sample_backward() -> None:
     def gradient(rows: slice) -> torch.Tensor:
         head.weight.grad = None
         F.cross_entropy(head(features[rows]) * mask[rows], labels[rows]).backward()
-        assert head.weight.grad is not None
         return head.weight.grad.clone()
 
     whole = gradient(slice(None))

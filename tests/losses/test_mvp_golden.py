@@ -25,7 +25,7 @@ def tensor(values: object) -> Tensor:
     """Nested lists, in which non-finite numbers are strings, to fp32."""
 
     def number(x: object) -> object:
-        return [number(y) for y in x] if isinstance(x, list) else float(x)  # type: ignore[arg-type]
+        return [number(y) for y in x] if isinstance(x, list) else float(x)
 
     return torch.tensor(number(values), dtype=torch.float32)
 
@@ -79,7 +79,6 @@ def test_losses_and_gradients_of_all_options(case: dict) -> None:
 
 
 def golden_strategy(use_last_layer: bool, **settings: Any) -> MVP:
-    """MVP on the tiny model of the golden file, built as a run builds it."""
     mvp = MODEL["mvp"]
     named = ("img_size", "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio")
     shape = {name: MODEL["vit"][name] for name in named}

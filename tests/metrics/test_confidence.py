@@ -11,15 +11,11 @@ def test_one_label_has_the_log_odds_of_its_probability() -> None:
     logits[:, 2] = -torch.inf
     best = logits.double().softmax(dim=1).amax(dim=1)
     assert confidence(logits).tolist() == pytest.approx(torch.log(best / (1 - best)).tolist())
-
-
-def test_images_differ_of_which_the_probability_rounds_to_one() -> None:
+    # Images differ of which the probability rounds to one.
     logits = torch.tensor([[900.0, 100.0, 0.0], [900.0, 200.0, 0.0]])
     assert logits.softmax(dim=1).amax(dim=1).tolist() == [1, 1]
     assert confidence(logits).tolist() == [800, 700]
-
-
-def test_of_several_labels_the_best_seen_one_counts() -> None:
+    # Of several labels the best seen one counts.
     logits = torch.tensor([[-2.0, -3.0, 0.0], [1.0, 4.0, 0.0]])
     assert confidence(logits, torch.tensor([True, True, False])).tolist() == [-2, 4]
 

@@ -11,7 +11,7 @@ from cl_prompts.metrics.curve import Curve, Evaluation
 NAN = float("nan")
 
 
-def curve(task_ends: list[list[float]], anytime: list[tuple[int, float]] = ()) -> Curve:  # type: ignore[assignment]
+def curve(task_ends: list[list[float]], anytime: list[tuple[int, float]] = ()) -> Curve:
     """Task ends every 10 samples with the given class accuracies; anytime points with a total
     accuracy alone."""
     made = Curve()
@@ -80,6 +80,13 @@ def test_task_forgetting_definitions() -> None:
     # Images of a class that is not seen yet have no accuracy to be pooled.
     pooled = metrics.task_accuracy(uneven, [[0, 2], [1]], pooled=True)[0].tolist()
     assert pooled == pytest.approx([0.9, (0.5 * 30 + 0.7 * 20) / 50])
+    # A task without new classes is left out.
+    empty = curve([[0.9, NAN], [0.5, NAN], [0.4, 0.9]])
+    assert metrics.task_forgetting(empty, [[0], [], [1]]) == pytest.approx(0.5)
+    # By L2P's definition a task that was never better forgot nothing.
+    better = curve([[0.5, NAN], [0.9, 0.8]])
+    assert metrics.task_forgetting(better, [[0], [1]], definition="l2p") == 0
+    assert metrics.task_forgetting(better, [[0], [1]]) == pytest.approx(-0.4)
     best_later = curve([[0.5, NAN, NAN], [0.9, 0.8, NAN], [0.7, 0.6, 0.9]])
     assert metrics.task_forgetting(best_later, new) == pytest.approx((0.2 + 0.2) / 2)
     assert metrics.task_forgetting(best_later, new, definition="first") == pytest.approx(
@@ -130,11 +137,6 @@ def test_forward_transfer_is_what_came_ahead_of_a_classs_home() -> None:
     assert metrics.forward_transfer(untested, [[0], [1, 2]]) == pytest.approx(0.2)
 
 
-def test_tasks_without_new_classes_are_left_out() -> None:
-    made = curve([[0.9, NAN], [0.5, NAN], [0.4, 0.9]])
-    assert metrics.task_forgetting(made, [[0], [], [1]]) == pytest.approx(0.5)
-
-
 def test_one_task_has_no_forgetting() -> None:
     made = curve([[0.9, 0.8]])
     assert math.isnan(metrics.forgetting(made))
@@ -158,9 +160,3 @@ def test_scores_of_the_last_task_end_are_results_and_replace_none() -> None:
     found = metrics.results(made, [[0], [1]])
     assert (found["worst"], found["odd"]) == (0.25, None)
     assert found["a_last"] == pytest.approx(0.5)
-
-
-def test_by_l2ps_definition_a_task_that_was_never_better_forgot_nothing() -> None:
-    made = curve([[0.5, NAN], [0.9, 0.8]])
-    assert metrics.task_forgetting(made, [[0], [1]], definition="l2p") == 0
-    assert metrics.task_forgetting(made, [[0], [1]]) == pytest.approx(-0.4)

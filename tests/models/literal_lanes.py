@@ -65,10 +65,7 @@ def raw_tables(model: MultiLaneViT, some: Sequence[Lane]) -> tuple[Tensor, dict[
 
 
 class LiteralLanes(MultiLaneViT):
-    """Lanes by the formulas."""
-
     def lane_tokens(self, images: Tensor, some: Sequence[Lane]) -> Tensor:
-        """Run T lanes on images -> (batch, T, dim)."""
         selectors, prompts = raw_tables(self, some)
         tokens = start(self.backbone, selectors, len(images))
         stream = lanes.frozen_states(self.backbone, images)

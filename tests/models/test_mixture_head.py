@@ -31,7 +31,6 @@ def published(order: list[int] | None = None) -> MixtureHead:
 
 
 def loss_of(head: MixtureHead) -> Tensor:
-    """The published loss."""
     features, labels = GOLDEN("features"), GOLDEN("labels")
     loss = F.cross_entropy(head(features), labels)
     loss = loss + GOLDEN("text_weight") * head.group_loss()

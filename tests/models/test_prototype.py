@@ -32,17 +32,6 @@ def test_scores_are_the_classifiers_on_the_class_token() -> None:
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_cached_features_do_without_images() -> None:
-    model = fed()
-    plain = model.run(IMAGES)
-    assert plain.cacheable.keys() == model.cache_keys().keys()
-    assert model.needs_images([])
-    assert not model.needs_images(plain.cacheable)
-    model.backbone.counter.reset()
-    assert torch.equal(model.run(None, plain.cacheable).logits, plain.logits)
-    assert model.backbone.counter.images == 0
-
-
 def test_several_labels_an_image_go_to_a_ridge_with_what_is_annotated() -> None:
     model = PrototypeViT(tiny_vit(), MultiLabelRidge(16, 3, pseudo=0.5), multi_label=True)
     twin = MultiLabelRidge(16, 3, pseudo=0.5)

@@ -41,16 +41,6 @@ def test_in_the_first_task_scores_are_plain_cosines() -> None:
     assert (head(features)[:, 2:] == -torch.inf).all()
 
 
-def test_completion_leaves_known_prototypes_unchanged() -> None:
-    head = fed(3)
-    known = GOLDEN("completion/prototypes")
-    for c in range(6):
-        assert torch.equal(head.prototypes[c, : c // 2 + 1], known[c, : c // 2 + 1])
-    before = head.prototypes.clone()
-    head.complete()
-    assert torch.equal(head.prototypes, before)
-
-
 def test_pieces_are_one_pass() -> None:
     x: Tensor = torch.randn(30, 1, 5)
     y = torch.arange(30) % 4

@@ -60,7 +60,6 @@ def published_vit() -> FrozenViT:
 
 
 def by_block(pool: BesidePrompts) -> dict[str, nn.Parameter]:
-    """Parameters by their published names, without the block."""
     return {name: getattr(pool, mine) for name, mine in NAMES.items()}
 
 

@@ -38,9 +38,6 @@ def prefix_rows(plan: PromptPlan, block: int) -> tuple[Tensor, Tensor]:
     return keys.transpose(1, 2).flatten(2), values.transpose(1, 2).flatten(2)
 
 
-# ---------------------------------------------------------------------------------------------- L2P
-
-
 @pytest.mark.parametrize("case", ["instance", "batchwise", "batchwise_clustered", "mask_task1"])
 def test_l2p_pool(case: str) -> None:
     keys = NearestKeys(8, 32, k=3)
@@ -59,7 +56,6 @@ def test_l2p_pool(case: str) -> None:
     close(selection.match, f"l2p/{case}/reduce_sim")
 
     prompts = pool.build(selection).prepended
-    assert prompts is not None
     prompted = torch.cat([prompts, golden("l2p/x_embed")], dim=1)
     if voted:  # the vote fixes a set, its order is the file's own
         got, other = (
@@ -73,9 +69,6 @@ def test_l2p_pool(case: str) -> None:
     (0.01 * prompted.square().sum() - 0.1 * selection.match).backward()
     close(gradient(pool.values), f"l2p/{case}/grad_pool")
     close(gradient(keys.key), f"l2p/{case}/grad_keys")
-
-
-# --------------------------------------------------------------------------------------- DualPrompt
 
 
 def e_values(pool: Tensor) -> Tensor:
@@ -109,9 +102,6 @@ def test_dual_prompt_majority() -> None:
     assert torch.equal(
         BatchwisePrompt(keys)(golden("dual/query")).index, golden("dual/match_batchwise/idx")
     )
-
-
-# -------------------------------------------------------------------------------------- CODA-Prompt
 
 
 def by_layer(pattern: str) -> Tensor:
@@ -191,10 +181,6 @@ def test_cosine_schedule(epochs: int) -> None:
     assert learning_rate_factor("coda", 0, 1) == 1.0
 
 
-# ------------------------------------------------------- DualPrompt and L2P++ of the CODA-Prompt
-# repository: keys by layer
-
-
 def coda_prefix(values: Tensor) -> Tensor:
     """(size, length, dim), halves keys and values -> our (size, 1, 2, length / 2, dim)."""
     return values.unflatten(1, (2, -1))[:, None]
@@ -246,11 +232,7 @@ def test_coda_repository_l2p() -> None:
     assert golden("coda_l2p/train/loss") > 3 * pull(selection)
 
 
-# ------------------------------------------------------------------------------------- whole models
-
-
 def golden_model(strategy: Callable[..., Any], **options: Any) -> PromptedViT:
-    """The model that a strategy builds, with the golden backbone and head."""
     backbone = golden_vit(golden.state("vit/backbone/"))
     model: PromptedViT = golden_strategy(strategy, 7, backbone=backbone, **options).model
     put(model.head.weight, golden("vit/head.weight"))
@@ -268,8 +250,6 @@ def test_l2p_model() -> None:
     images = golden("vit/images")
     keys = model.selector
     pool = model.pools[0]
-    assert isinstance(keys, NearestKeys)
-    assert isinstance(pool, PrependedTokenPool)
     add_position(model)  # the port's, a constant shift of all prompts
     put(pool.values, golden("vit/l2p/pool"))
     put(keys.key, golden("vit/l2p/keys"))
@@ -277,7 +257,6 @@ def test_l2p_model() -> None:
     close(query, "vit/query_cls")
     out = model.run(images)
     selection = out.selection
-    assert selection is not None
     assert torch.equal(selection.index, golden("vit/l2p/prompt_idx"))
     close(selection.match, "vit/l2p/reduce_sim")
     close(out.features, "vit/l2p/pre_logits")
@@ -299,14 +278,10 @@ def test_dual_prompt_model(mode: str) -> None:
     start_task(model, 1)  # copies a slot, so before the golden values go in
     selector = model.selector
     (shared, pool) = model.pools
-    assert isinstance(selector, TaskSlots)
-    assert isinstance(shared, SharedPrefix)
-    assert isinstance(pool, PrefixPool)
     put(selector.inner.key, golden("vit/dual/keys"))
     put(shared.values, golden("vit/dual/g_pool").flatten(3))
     put(pool.values, e_values(golden("vit/dual/e_pool")))
     out = model.run(golden("vit/images"))
-    assert out.selection is not None
     assert torch.equal(out.selection.index, golden(f"vit/dual/{mode}/idx"))
     close(out.selection.match, f"vit/dual/{mode}/reduce_sim")
     close(out.logits, f"vit/dual/correct/{mode}/logits")
@@ -324,8 +299,6 @@ def test_coda_model() -> None:
     model = golden_model(CODAPrompt, n_tasks=3, n_components=6, prompt_length=4)
     selector = model.selector
     pool = model.pools[0]
-    assert isinstance(selector, AttentionWeights)
-    assert isinstance(pool, ComponentPool)
     start_task(model, 1)
     parts = ((pool.values, "p"), (selector.key, "k"), (selector.attention, "a"))
     for rows, name in parts:

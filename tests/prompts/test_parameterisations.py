@@ -12,7 +12,6 @@ from cl_prompts.prompts.additive import Decomposed
 from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
 from cl_prompts.prompts.selectors import Selection
-from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.wrapped import Reparameterised
 from cl_prompts.strategies.base.prompt_form import encoder_of
 from tests.golden_numbers import Golden, gradient, put
@@ -72,8 +71,6 @@ def test_published_decomposition() -> None:
     chosen = Selection(nothing.long(), nothing, torch.ones(1))
     plan = pool.build(chosen)
     plan.add(short.build(chosen))
-    assert plan.offset is not None
-    assert plan.prepended is not None
     sequence = torch.cat([plan.prepended, GOLDEN("dept/tokens") + plan.offset], dim=1)
     GOLDEN.close(sequence, "dept/sequence")
     (sequence * GOLDEN("dept/loss_weight")).sum().backward()
@@ -86,30 +83,16 @@ def test_published_decomposition() -> None:
 def test_baking_changes_nothing_in_evaluation(make: Callable[[], nn.Module]) -> None:
     pool = Reparameterised(make(), encoder_of("lstm", 16, 0))
     before = features(pool.build(selection()))
-    assert not torch.allclose(before, features(pool.pool.build(selection())), atol=1e-4)  # type: ignore[operator]
+    assert not torch.allclose(before, features(pool.pool.build(selection())), atol=1e-4)
     pool.bake()
     assert torch.equal(features(pool.build(selection())), before)
-    assert torch.equal(features(pool.pool.build(selection())), before)  # type: ignore[operator]
+    assert torch.equal(features(pool.pool.build(selection())), before)
     for parameter in pool.encoder.parameters():
         nn.init.normal_(parameter)
     assert torch.equal(features(pool.build(selection())), before)
     twin = Reparameterised(make(), encoder_of("lstm", 16, 0))
     twin.load_state_dict(copy.deepcopy(pool.state_dict()))
     assert torch.equal(features(twin.build(selection())), before)
-
-
-def test_finished_slots_are_baked() -> None:
-    pool = Reparameterised(PrependedTokenPool(4, 3, 16), encoder_of("mlp", 16, 4), slots=2)
-    start_task(pool, 0)
-    assert not pool.baked.any()
-    before = pool.values.detach().clone()
-    start_task(pool, 1)
-    assert pool.baked.tolist() == [True, True, False, False]
-    torch.testing.assert_close(pool.values, before)
-    for parameter in pool.encoder.parameters():
-        nn.init.normal_(parameter)
-    assert torch.equal(pool.values[:2], before[:2])
-    assert not torch.allclose(pool.values[2:], before[2:])
 
 
 def test_an_update_of_the_positional_embedding() -> None:

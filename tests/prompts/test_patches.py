@@ -27,7 +27,6 @@ IMAGES = Blobs(64, seed=5).images
 
 
 def vit(**changes: Any) -> FrozenViT:
-    """A ViT of 16 patches."""
     return lively_vit(patch_size=4, **changes)
 
 
@@ -171,7 +170,6 @@ def traced(strategy: Any) -> list[tuple[bool, set[str]]]:
 
 
 def moved_by(seen: list[tuple[bool, set[str]]], *, dense: bool) -> set[str]:
-    """The parameters that updates of a kind moved."""
     return set().union(*(moved for was_dense, moved in seen if was_dense == dense))
 
 

@@ -24,14 +24,12 @@ def test_published_quantisation(temperature: float, layer: int) -> None:
     case = f"temperature_{temperature}/layer{layer}"
     keys, pool = parts([layer], temperature)
     selection = keys(GOLDEN("query"))
-    assert selection.weights is not None
     GOLDEN.close(selection.weights, f"{case}/weights")
     plan = pool.build(selection)
     key_prefix, value_prefix = prefix_rows(plan, layer)
     GOLDEN.close(key_prefix, f"{case}/key_prefix")
     GOLDEN.close(value_prefix, f"{case}/value_prefix")
     loss = plan.loss()
-    assert loss is not None
     GOLDEN.close(loss, f"{case}/loss")
     ramp = 0.01 * torch.arange(value_prefix.numel()).view_as(value_prefix)
     (0.1 * key_prefix.square().sum() + 0.1 * (value_prefix * ramp).sum() + loss).backward()

@@ -13,18 +13,6 @@ def routing(pool: SparsePrefix, queries: Tensor) -> BlockRouting:
     return found
 
 
-def test_the_choice_does_not_depend_on_a_constant_or_on_other_samples() -> None:
-    pool = SparsePrefix((0,), 6, 2, 16, 2)
-    pool.frequent.bernoulli_(0.5, generator=torch.Generator().manual_seed(0))
-    queries = torch.randn(5, 2, 7, 8)
-    before = routing(pool, queries).index
-    alone = torch.cat([routing(pool, queries[i : i + 1]).index for i in range(5)])
-    assert torch.equal(alone, before)
-    with torch.no_grad():
-        pool.keys += torch.randn(1, 2, 1, 8)  # the same for all experts of a head
-    assert torch.equal(routing(pool, queries).index, before)
-
-
 def test_an_expert_that_was_frequent_once_stays_so() -> None:
     pool = SparsePrefix((0,), 6, 2, 16, 2)
     for expert, count in ((0, 3), (1, 90)):

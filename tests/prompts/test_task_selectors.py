@@ -35,21 +35,6 @@ def test_copying_touches_the_slot_alone(task: int, k: int, size: int) -> None:
     assert values.tolist() == want
 
 
-def test_training_uses_the_slot_and_evaluation_never_asks_for_the_task(
-    keys: NearestKeys, query: Tensor
-) -> None:
-    slots = TaskSlots(keys, all_rows=True)
-    assert torch.equal(slots(query).index, nearest(query, keys.key, 2))  # nothing announced
-    start_task(slots, 2)
-    selection = slots(query)
-    assert selection.index.tolist() == [[4, 5]] * 10
-    selection.match.backward()
-    assert keys.key.grad is not None
-    # only the task's keys move
-    assert keys.key.grad.abs().sum(1).nonzero().flatten().tolist() == [4, 5]
-    assert torch.equal(slots.eval()(query).index, nearest(query, keys.key, 2))
-
-
 def test_slots_beyond_the_pool_fall_back_to_the_nearest_keys(
     keys: NearestKeys, query: Tensor
 ) -> None:
@@ -65,30 +50,6 @@ def test_keys_of_tasks_to_come_do_not_compete(keys: NearestKeys, query: Tensor) 
     assert torch.equal(slots(query).index, nearest(query, keys.key[:4], 2))
     start_task(slots, 3)
     assert torch.equal(slots(query).index, nearest(query, keys.key, 2))
-
-
-def test_with_first_rows_those_prompts_train_and_the_slots_keys_match(
-    keys: NearestKeys, query: Tensor
-) -> None:
-    plain = TaskSlots(keys)
-    first = TaskSlots(keys, first_rows=True)
-    for slots, trained in ((plain, [4, 5]), (first, [0, 1])):
-        start_task(slots, 2)
-        selection = slots(query)
-        assert selection.index.tolist() == [trained] * len(query)
-        assert slots.matched(selection).index.tolist() == [[4, 5]] * len(query)
-
-
-def test_keys_are_copied_on_request_and_once(keys: NearestKeys) -> None:
-    slots = TaskSlots(keys, copy_keys=True)
-    start_task(slots, 0)
-    start_task(slots, 1)
-    assert torch.equal(keys.key[2:4], keys.key[0:2])
-    with torch.no_grad():
-        keys.key[2:4] += 1
-    trained = keys.key.detach().clone()
-    start_task(slots, 1)  # a resumed run announces its task again
-    assert torch.equal(keys.key, trained)
 
 
 @settings(max_examples=40)

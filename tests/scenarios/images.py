@@ -44,14 +44,11 @@ class Pictures(Dataset):
 
 
 class NoImages(Pictures):
-    """A data set that must not be read."""
-
     def __getitem__(self, row: int) -> Any:
         raise AssertionError("an image was read")
 
 
 def row_of(image: Tensor) -> int:
-    """Which row of ``Pictures`` an image is."""
     return int(image[2, 3, 3])
 
 
@@ -106,6 +103,5 @@ KINDS: dict[str, tuple[tuple[Pictures, Pictures], dict[str, Any]]] = {
 
 
 def make_benchmark(kind: str, **settings: Any) -> Any:
-    """The benchmark of a scenario on the data sets that suit it."""
     data, parameters = KINDS[kind]
     return getattr(scenarios, f"{kind}_benchmark")(*data, **{**parameters, **settings})

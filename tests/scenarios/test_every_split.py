@@ -47,7 +47,7 @@ def test_is_a_read_only_sequence_over_tasks(name: str) -> None:
     with pytest.raises(ValueError, match="read-only"):
         split.counts[0, 0] = 1
     with pytest.raises(AttributeError):
-        split.n_samples = 2  # type: ignore[misc]
+        split.n_samples = 2
 
 
 def test_visible_seen_and_occurrences(name: str) -> None:

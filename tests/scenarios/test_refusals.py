@@ -58,7 +58,6 @@ NAMES = [
 
 
 def made_otherwise() -> dict[str, Callable[[], object]]:
-    """Benchmarks and scenarios that do not fit their data."""
     split = mlcil_split(MULTI[0].targets, protocol="B4-C2")
     labels = test_registry.LABELS
     return {

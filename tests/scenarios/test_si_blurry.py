@@ -29,7 +29,7 @@ def golden_split(case: dict[str, Any], leftover: str) -> Split:
         blurry_percent=case["m"],
         seed=case["seed"],
         stochastic=case["mode"] == "stochastic",
-        leftover=leftover,  # type: ignore[arg-type]
+        leftover=leftover,
     )
 
 

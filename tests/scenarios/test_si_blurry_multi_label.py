@@ -73,7 +73,6 @@ def test_invariants(data: st.DataObject) -> None:
         for row in labelled.tolist()
     }
     stream = split.anchors
-    assert stream is not None
     for task, task_rows in enumerate(split.tasks):
         anchored = {int(anchor[row]) for row in task_rows.tolist()}
         assert stream.counts[task].tolist() == [
@@ -113,7 +112,6 @@ def test_a_class_without_anchors_lives_where_its_images_come() -> None:
         split = si_blurry_multi_label_split(
             matrix, n_tasks=4, disjoint_percent=100, seed=seed, stochastic=False
         )
-        assert split.anchors is not None
         task = split.anchors.homes[1]
         assert split.anchors.homes[2] == task
         assert np.flatnonzero(split.visible[task]).tolist() == [1, 2]
@@ -127,5 +125,4 @@ def test_a_class_without_anchors_stays_at_home_if_no_task_has_more_images() -> N
     split = si_blurry_multi_label_split(
         matrix, n_tasks=2, disjoint_percent=0, blurry_percent=0, seed=7
     )
-    assert split.anchors is not None
     assert split.anchors.homes.tolist() == [0, 1, 1]

@@ -16,7 +16,6 @@ GOLDEN = Golden("additive")
 
 
 def published() -> Any:
-    """The strategy with the golden prompts and head, in its task of classes 2 and 3."""
     strategy = golden_strategy(AdditivePrompting, 8, boundaries=True)
     put(strategy.model.pools[0].values, GOLDEN("prompt"))
     give_head(strategy.model, GOLDEN)

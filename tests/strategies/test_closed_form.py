@@ -30,6 +30,8 @@ def test_the_kernel_is_that_of_the_first_batch() -> None:
 
 
 def test_it_is_its_parts_on_either_kind_of_labels() -> None:
+    layup = make("layup", "mlcil").model.head
+    assert (type(layup), layup.dim) == (MultiLabelRidge, 2 * 16)
     images = Blobs(12, seed=7).images
     parts = {"si_blurry": "balanced_ridge", "mlcil": "multi_label_ridge"}
     for scenario, part in parts.items():
@@ -99,9 +101,3 @@ def test_the_ridge_is_chosen_where_a_task_ends(
         resumed = make(kind, scenario, **changes)
         resumed.load_state_dict(strategy.state_dict())
         assert strategy.ridge_chosen == resumed.ridge_chosen == chosen
-
-
-def test_layup_of_several_labels_has_the_image_ridge() -> None:
-    head = make("layup", "mlcil").model.head
-    assert isinstance(head, MultiLabelRidge)
-    assert head.dim == 2 * 16

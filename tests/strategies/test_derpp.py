@@ -48,8 +48,6 @@ def test_the_loss_is_its_three_terms() -> None:
 
     checked = noted(strategy, "after_step", dark_is_positive, experiences("class_incremental"))
     assert sum(checked) > 4
-
-
-def test_two_draws_of_a_sample_in_an_update_are_two_views() -> None:
-    replay = make("derpp").replay
+    # Two draws of a sample in an update are two views.
+    replay = strategy.replay
     assert replay._key(0, 3, update=1, draw=0) != replay._key(0, 3, update=1, draw=1)

@@ -18,7 +18,6 @@ BATCHES = sum(key.endswith("/images") for key in GOLDEN.keys("batch"))
 
 
 def published() -> Any:
-    """The strategy with the golden experts, head, slow heads and router."""
     size = len(GOLDEN("batch0/labels"))
     strategy = golden_strategy(
         FlyPrompt,
@@ -105,7 +104,6 @@ def test_a_run_is_the_published_one() -> None:
 
 
 def check_published_test(model: Any) -> None:
-    """The predictions with the published weights."""
     last = f"batch{BATCHES - 1}"
     for expert in range(3):
         put(model.pools[0].values[expert], GOLDEN(f"{last}/prompts_after")[:, expert])

@@ -26,7 +26,6 @@ def by_slot(published: Tensor) -> Tensor:
 
 
 def published(layout: PrefixLayout) -> Any:
-    """The strategy with the golden prefixes and head."""
     strategy = golden_strategy(
         HiDePrompt, 8, n_tasks=4, prompt_length=3, momentum=0.1, layout=layout, boundaries=True
     )

@@ -21,13 +21,11 @@ GOLDEN = Golden("misa")
 
 
 def example() -> Any:
-    """The script that warms prompts up."""
     file = Path(cl_prompts.__file__).parents[1] / "examples/warm_up.py"
     return SimpleNamespace(**runpy.run_path(str(file)))
 
 
 def published(folder: Path) -> Any:
-    """The strategy with the golden prompts, read from files as the released ones, keys and head."""
     torch.save(GOLDEN("g_prompts").reshape(1, 4, 32), folder / "g_prompt.pt")
     torch.save(GOLDEN("e_prompts").reshape(10, 9, 32), folder / "e_prompt.pt")
     strategy = golden_strategy(

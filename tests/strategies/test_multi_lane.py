@@ -17,6 +17,8 @@ def test_an_announced_task_opens_a_lane_for_its_new_classes() -> None:
     for i, experience in enumerate(stream):
         own = set(model.lanes[i].classes.tolist())
         assert own == experience.classes_in_this_experience
+    finished = [p for lane in model.lanes[:-1] for p in lane.parameters()]
+    assert all(p.grad is None and not p.requires_grad for p in finished)
     blurry = experiences("si_blurry_multi_label")
     announced = fit(make("multi_lane", "si_blurry_multi_label", boundaries=True), blurry)
     new = [e.classes_in_this_experience - e.previous_classes for e in blurry]

@@ -12,7 +12,6 @@ GOLDEN = Golden("single_prompt")
 
 
 def published(head: str) -> Any:
-    """The strategy with the golden prefix and head."""
     strategy = golden_strategy(
         SinglePrompt,
         9,

@@ -15,7 +15,6 @@ GOLDEN = Golden("smope")
 
 
 def published() -> Any:
-    """The strategy with the golden experts and head, in its task of classes 2 and 3."""
     strategy = golden_strategy(
         SMoPE,
         8,
@@ -51,7 +50,6 @@ def check_choice(strategy: Any, case: str) -> None:
 
 
 def check(strategy: Any, case: str) -> None:
-    """Compare an update's outputs, losses and gradients."""
     model = strategy.model.train()
     model.zero_grad()
     output = model.run(GOLDEN("images"))

@@ -25,7 +25,6 @@ STREAM = st.lists(st.integers(0, 6), max_size=40)
 
 
 def class_counts(memory: ClassBalancedBuffer) -> dict[int, int]:
-    """Number of slots per class, by ascending label."""
     labels, counts = memory.labels[: len(memory)].unique(return_counts=True)
     return dict(zip(labels.tolist(), counts.tolist(), strict=True))
 

@@ -130,7 +130,7 @@ def test_rates_fall_along_a_cosine(optimizer: str) -> None:
         5,
         optimizer=optimizer,
         epochs=4,
-        lr=0.1,  # type: ignore[arg-type]
+        lr=0.1,
     )
     rates = [alignment._rate(epoch, i / 5) for epoch in range(4) for i in range(5)]
     assert rates == sorted(rates, reverse=True)

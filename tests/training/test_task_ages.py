@@ -20,7 +20,6 @@ every = pytest.mark.parametrize("case", CASES)
 
 
 def sizes(case: str) -> list[int]:
-    """Classes of each task."""
     found: list[int] = GOLDEN(f"{case}/sizes").tolist()
     return found
 
@@ -37,7 +36,7 @@ def observed(case: str) -> GaussianHeadAlignment:
         samples=samples,
         epochs=epochs,
         lr=0.01,
-        **CASES[case],  # type: ignore[arg-type]
+        **CASES[case],
     ).double()
     c = 0
     for task, size in enumerate(sizes(case)):

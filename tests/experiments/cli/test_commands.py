@@ -92,10 +92,7 @@ def test_a_wrong_path_is_bad_input_and_a_full_disk_a_fault(
 
 @pytest.mark.slow
 def test_from_a_folder_to_labels(
-    here: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    refused: Any,
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refused: Any
 ) -> None:
     photos(here / "My photos", {"cat": 30, "dog": 30, "owl": 20})
     assert main(["init", "My photos"]) == 0

@@ -116,7 +116,6 @@ LINES = [
 
 @pytest.fixture(autouse=True)
 def _here(here: Path) -> None:
-    """Work in a folder with recipes and images."""
     for name, text in RECIPES.items():
         (here / name).write_text(text)
     for part in ("train/a", "train/b", "test/a", "test/b"):

@@ -47,7 +47,6 @@ CHARTS: dict[str, Callable[[], style.Chart]] = {
 
 
 def rows_of(chart: style.Chart) -> list[dict[str, Any]]:
-    """Data of a chart."""
     spec = style.spec(chart, "words")
     return spec.get("datasets", {}).get("points") or spec["data"]["values"]
 

@@ -32,7 +32,6 @@ class Page(HTMLParser):
         self.titles: list[str] = [chart["description"] for chart in charts]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note an element."""
         self.elements.append((tag, tuple(name for name, _ in attrs)))
         for name, value in attrs:
             self.attributes.setdefault(name, []).append(value or "")
@@ -41,11 +40,9 @@ class Page(HTMLParser):
             self.scripts.append("")
 
     def handle_endtag(self, tag: str) -> None:
-        """Leave it."""
         self._inside = ""
 
     def handle_data(self, data: str) -> None:
-        """Note what is in it."""
         if self._inside == "script":
             self.scripts[-1] += data
         elif self._inside != "style":
@@ -145,7 +142,6 @@ HOSTILE = """javascript:alert(1)//{{ 7 * 7 }}{% raw %}]]></script><script>alert(
 
 
 def page_of(root: Path, name: str) -> Page:
-    """Report of runs with user-defined names everywhere."""
     about = {
         "class_names": [f"{name} {number}" for number in range(10)],
         "dataset": name,

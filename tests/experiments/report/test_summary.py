@@ -13,7 +13,6 @@ COMMAND = "cl-prompts run digits strategy=mvp,linear_probe seed=1-3 --jobs 2"
 
 
 def found(root: Path, reference: str, **values: tuple[float, ...]) -> tuple[str, str]:
-    """The finding on runs with these A_AUC, by strategy and seed."""
     for strategy, of_seeds in values.items():
         for seed, value in enumerate(of_seeds, start=1):
             fake_run(root, strategy, seed, results={"a_auc": value}, command=COMMAND, **SMALL)

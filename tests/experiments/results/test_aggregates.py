@@ -64,7 +64,6 @@ def test_significance_follows_holms_correction() -> None:
     cell = aggregates_for(
         AUC, "mvp", mvp=(0.5, 0.5, 0.5), probe=(0.53, 0.56, 0.55), tuned=(0.4, 0.6, 0.5)
     )["probe"]
-    assert cell.difference is not None
     assert cell.difference.p < 0.05
     assert cell.p_holm == pytest.approx(2 * cell.difference.p)
     assert not cell.significant
@@ -95,7 +94,6 @@ def test_interval_and_p_are_those_of_the_paired_t_test(n: int) -> None:
     found = paired_difference(dict(enumerate(ours)), dict(enumerate(theirs)))
     test = stats.ttest_rel(ours, theirs)
     interval = test.confidence_interval(0.95)
-    assert found is not None
     assert (found.pairs, found.mean) == (n, pytest.approx((ours - theirs).mean()))
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
     assert found.p == pytest.approx(test.pvalue)
@@ -112,19 +110,16 @@ def test_differences_are_taken_seed_by_seed() -> None:
     ours = {1: [(10, 0.5), (20, 0.6)], 2: [(10, 0.7), (20, 0.9)], 3: [(10, 0.0)]}
     theirs = {1: [(10, 0.4), (20, 0.5)], 2: [(10, 0.5), (20, 0.6)], 4: [(10, 1.0)]}
     band = difference_band(ours, theirs)
-    assert band is not None
     assert band.seeds == 2
     np.testing.assert_allclose(band.middle, [0.15, 0.2])
     gaps = np.array([0.1, 0.2])
     low, high = stats.t.interval(0.95, 1, gaps.mean(), stats.sem(gaps))
-    assert band.half is not None
     np.testing.assert_allclose(band.half[0], (high - low) / 2)
 
 
 def test_curves_are_interpolated_within_their_common_range() -> None:
     ours = {1: [(0, 0.0), (10, 1.0)]}
     gap = difference_band(ours, {1: [(5, 0.5), (15, 0.5)]})
-    assert gap is not None
     assert (gap.x.tolist(), gap.middle.tolist()) == ([5.0, 10.0], [0.0, 0.5])
     assert gap.half is None
     assert difference_band(ours, {1: [(11, 0.5)]}) is difference_band(ours, {3: ours[1]}) is None
@@ -132,10 +127,8 @@ def test_curves_are_interpolated_within_their_common_range() -> None:
 
 def test_means_are_over_all_seeds() -> None:
     band = mean_band([[(1, 0.25)], [(1, 0.75)]])
-    assert band is not None
     assert (band.middle[0], band.seeds) == (0.5, 2)
     assert mean_band([[(1, 0.25)], [(2, 0.75)]]) is mean_band([]) is None
     apart = mean_band([[(0, 0.0), (100, 1.0)], [(50, 0.5), (150, 0.5)]])
-    assert apart is not None
     assert (apart.x.tolist(), apart.middle.tolist()) == ([50, 100], [0.5, 0.75])
     assert apart.half == pytest.approx(np.std([[0.5, 1.0], [0.5, 0.5]], axis=0, ddof=1))

@@ -17,7 +17,6 @@ AHEAD = {"mvp": (0.8, 0.7, 0.9), "linear_probe": (0.7, 0.61, 0.79)}
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> list[Table]:
-    """Two strategies and three seeds."""
     root = tmp_path_factory.mktemp("runs")
     for strategy, values in AHEAD.items():
         for seed, value in enumerate(values, start=1):

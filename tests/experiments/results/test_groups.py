@@ -12,7 +12,6 @@ from tests.experiments.fake_runs import fake_run
 
 
 def one_table(folder: Path) -> dict[str, list[Aggregate]]:
-    """Entries of the only table of the runs below a folder."""
     (group,) = groups(collect([folder]))
     return group.table()
 

@@ -35,17 +35,6 @@ def test_matrices_read_back_what_was_written(runs_folder: Path) -> None:
     assert np.array_equal(usage_matrix(run).cumsum(0), totals)
 
 
-def test_a_auc_is_the_mean_of_the_curve(mvp_run: Path) -> None:
-    (run,) = collect([mvp_run])
-    assert run.summary["results"]["a_last"] > 0.5  # real learning on real digits
-    curve = curve_of(run)
-    assert curve[-1][0] == run.summary["task_ends"][-1]
-    mean = np.mean([value for _, value in curve])
-    assert mean == pytest.approx(run.summary["results"]["a_auc"], abs=1e-6)
-    # The end is a point that only the task's end has written.
-    assert len(curve) == len(run.metrics["anytime_accuracy"]["seen"]) + 1
-
-
 @pytest.mark.parametrize("every", [8, None])
 @pytest.mark.parametrize("points", ["default", "published"])
 @pytest.mark.parametrize("whole", [False, True])

@@ -34,5 +34,4 @@ def test_rows_are_paired_by_seed_and_order(tmp_path: Path) -> None:
     assert "1, order 2" in ordered.seeds["mvp"]
     # Paired by seed and order: three orders of one seed.
     gap = ordered.choose("linear_probe").table()["mvp"][0].difference
-    assert gap is not None
     assert gap.pairs == 3

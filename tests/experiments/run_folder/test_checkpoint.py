@@ -25,7 +25,6 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     }
     save_state(tmp_path, state)
     found = load_state(tmp_path)
-    assert found is not None
     assert found["rest"] == state["rest"]
     for name in ("weights", "half", "empty"):
         assert found[name].dtype == state[name].dtype

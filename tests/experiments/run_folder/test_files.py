@@ -57,9 +57,6 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
         files.read_text(tmp_path / "none.txt")
 
 
-# ---------------------------------------------------------------------- folders
-
-
 @pytest.mark.parametrize("at", [0, 1])
 @pytest.mark.parametrize("fault", [OSError, KeyboardInterrupt])
 def test_whatever_happens_a_folder_is_the_old_one_or_the_new_one(
@@ -83,7 +80,6 @@ def replace_folder(folder: Path, content: bytes) -> None:
 
 
 def failing(at: int, fault: type[BaseException]) -> Callable[[Path, Path], None]:
-    """A rename that raises at its call ``at``."""
     original, calls = files.rename, iter(range(10))
 
     def rename(old: Path, new: Path) -> None:

@@ -61,7 +61,6 @@ def test_a_finished_folder_holds_everything(mvp_run: Path) -> None:
     assert (run_settings.strategy, run_settings.options["buffer_size"]) == ("mvp", 30)
     assert summary(mvp_run)["command"].startswith("cl-prompts run digits strategy=mvp")
     found = load_state(mvp_run)
-    assert found is not None
     assert found["tasks_done"] == 3
     assert not any(name.startswith("backbone.") for name in found["strategy"]["model"])
 
@@ -125,9 +124,6 @@ def test_changed_settings_are_refused(unfinished: Path) -> None:
     (unfinished / "config.yaml").write_text(every)
     with opened(unfinished, settings_of(unfinished)):
         pass
-
-
-# ---------------------------------------------------------------------- faults
 
 
 def short_run(path: Path, settings: RunConfig, n: int = 3) -> None:
@@ -233,9 +229,6 @@ def test_folders_that_cannot_be_written_to_are_named_in_one_sentence(
         assert f": {os.strerror(number)}" in said
         assert said.count("\n") == 1
     assert contents(unfinished) == before
-
-
-# ---------------------------------------------------------------------- environment
 
 
 def test_versions_with_which_a_run_is_resumed_are_noted(

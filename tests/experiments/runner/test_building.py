@@ -102,9 +102,6 @@ def test_the_strategy_has_to_fit_the_labels(resources: Resources) -> None:
         built(resources, recipe="digit_scenes")
 
 
-# ---------------------------------------------------------------------- of one's own
-
-
 def test_a_user_data_set_gets_the_arguments_it_declares(resources: Resources) -> None:
     (settings,) = plan(
         "digits", ["seed=5", "strategy=ncm", "n_tasks=2", f"dataset={OWN}:stripes", "per_class=7"]
@@ -133,9 +130,6 @@ def test_user_data_sets_follow_the_recipe_and_are_rebuilt_as_the_run_built_them(
     assert np.random.rand() == first
 
 
-# ---------------------------------------------------------------------- warnings
-
-
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
@@ -160,7 +154,6 @@ def test_forward_transfer_is_measured_where_classes_come_ahead_of_their_home(
 ) -> None:
     run = built(resources)
     homes = run.anytime.home_classes
-    assert homes is not None
     assert sorted(c for classes in homes for c in classes) == list(range(10))
     for task, classes in enumerate(homes):
         assert (run.split.homes[classes] == task).all()

@@ -36,7 +36,6 @@ SMALL += ["image_size=16"]
 
 
 def digits_folder(root: Path, digits: dict[str, int], *, skip: int = 0) -> Path:
-    """Images of some digits, as ``train/<class>/*`` and ``test/<class>/*``."""
     data = load_digits()
     for name, digit in digits.items():
         found = np.flatnonzero(data.target == digit)[skip : skip + TRAIN + TEST]
@@ -113,7 +112,6 @@ def _pixels(folder: Path) -> torch.Tensor:
 
 
 def altered(parent: Path, tmp_path: Path, **sections: Any) -> RunRecord:
-    """A copy of a run with other sections of settings, and checksums of them."""
     copied = tmp_path / str(len([*tmp_path.iterdir()]))
     shutil.copytree(parent, copied)
     config = yaml.safe_load((copied / "config.yaml").read_text())
@@ -208,8 +206,6 @@ def test_scores_before_and_after(child: Path) -> None:
     assert table["four"].after is not None
     assert table["four"].texts[-1] == ""
     two = table["two"]
-    assert two.before is not None
-    assert two.after is not None
     assert two.texts[-1].startswith(f"{100 * (two.after - two.before):+.1f} (")
     assert table["all test images"].after == summary(child)["results"]["a_last"]
     # Test images of new classes, which the parent's model had none right of, count before, too.

@@ -82,9 +82,6 @@ def test_stale_files_of_a_killed_run_are_replaced(mvp_run: Path, tmp_path: Path)
     assert cards[0].calibration == cards[1].calibration
 
 
-# ---------------------------------------------------------------------- faults
-
-
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
     """Three classes of coloured noise, 12 training and 4 test images each."""
@@ -134,9 +131,6 @@ def test_an_unreadable_image_is_refused_skipped_or_named_when_it_is_met(
     assert summary(folder)["status"] == "failed"
     gc.collect()
     assert not killed
-
-
-# ---------------------------------------------------------------------- recipes
 
 
 @cache

@@ -40,7 +40,6 @@ def test_the_total_counts_epochs_and_each_image_once_for_a_whole_stream(tmp_path
 
 @pytest.fixture
 def loop(tmp_path: Path) -> Iterator[TaskLoop]:
-    """A run of two tasks that has not begun."""
     (settings,) = plan("digits", ["strategy=ncm", "seed=1", "n_tasks=2"])
     with few_images():
         run = build_run(settings)

@@ -82,9 +82,6 @@ def test_processes_are_as_many_as_runs_and_cores_allow(
     assert running.processes(jobs, runs) == number
 
 
-# ----------------------------------------------------------------------- an executor that pretends
-
-
 class Pretended:
     """An executor in which each submission does what a list says."""
 
@@ -194,9 +191,6 @@ def test_a_fault_that_ends_the_command_stops_the_other_runs(
     # The traceback, still alive, keeps no generator from being closed.
     assert caught.value is fault
     assert executor.stopped
-
-
-# ------------------------------------------------------------------------------ real processes
 
 
 @pytest.fixture

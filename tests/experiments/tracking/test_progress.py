@@ -14,8 +14,6 @@ from cl_prompts.experiments.tracking.progress import Display
 
 
 class Time:
-    """A clock that is set by hand."""
-
     def __init__(self) -> None:
         self.now = 1000.0
 

@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.results.groups import groups
-from cl_prompts.experiments.results.history import usage_matrix
+from cl_prompts.experiments.results.history import curve_of, usage_matrix
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.run_folder.runs import collect
 from cl_prompts.experiments.runner.building import Resources
@@ -50,11 +50,13 @@ def test_one_a_auc_in_the_progress_line_the_table_and_tensorboard(
         line for line in told if line.startswith("run 1 of 1, linear_probe seed 3, finished")
     )
     assert line.endswith(f", A_AUC {100 * auc:.1f}")
-    (group,) = groups(collect([folder]))
+    (run,) = collect([folder])
+    (group,) = groups([run])
     assert group.table()["linear_probe"][0].text == f"{100 * auc:.1f} -"
     points = [float(r[3]) for r in rows(folder) if r[1:3] == ["anytime_accuracy", "seen"]]
     end = [float(r[3]) for r in rows(folder) if r[1:3] == ["task_end_accuracy", "seen"]][-1]
     assert auc == pytest.approx(sum([*points, end]) / (len(points) + 1), abs=1e-6)
+    assert [value for _, value in curve_of(run)] == pytest.approx([*points, end])
     scalars = EventAccumulator(str(folder)).Reload().Scalars("accuracy/a_auc")
     assert scalars[-1].value == pytest.approx(auc, abs=1e-6)
 

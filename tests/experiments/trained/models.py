@@ -43,7 +43,6 @@ def images(n: int, seed: int = 0) -> Tensor:
 
 
 def names(n: int, classes: list[str] = CLASSES) -> list[str]:
-    """Classes in turn."""
     return [classes[i % len(classes)] for i in range(n)]
 
 

@@ -31,7 +31,6 @@ def test_a_folder_of_the_test_images_scores_as_the_run_did(
     assert total.value == pytest.approx(wanted, abs=1 / total.images)
     assert 0 <= total.low < total.value < total.high <= 1
     assert found.unknown == {"emu": 1}
-    assert found.confusion is not None
     assert int(found.confusion.sum()) == total.images == sum(row.images for row in found.by_class)
     assert min(found.by_class, key=lambda row: row.value).confused
     assert main(["evaluate", str(mvp_run), str(tmp_path / "all")]) == 0

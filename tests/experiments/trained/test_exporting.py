@@ -59,7 +59,7 @@ def test_the_file_scores_as_the_model_and_needs_torch_alone(trained: Model, prog
     def work() -> int:
         for name in list(sys.modules):
             if name.partition(".")[0] in ("cl_prompts", "timm", "torchvision", "avalanche"):
-                sys.modules[name] = None  # type: ignore[assignment]  # refuses an import
+                sys.modules[name] = None  # refuses an import
         torch.export.load(program).module()(images)
         return 0
 
@@ -82,7 +82,6 @@ def learned(kind: str, family: str = "") -> Any:
 
 
 def toy(trained: Model, strategy: Any, kind: str) -> Model:
-    """Another model of photographs of 16 px."""
     images = Images(dataset="folder", crop=None)
     card = trained.card.model_copy(update={"method": kind, "images": images})
     return Model(strategy, card)

@@ -35,13 +35,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(here: Path, home: Path) -> Path:
-    """The current folder, with the images and the model."""
     return shutil.copytree(home, here, dirs_exist_ok=True)
 
 
 @pytest.fixture
 def zoo(here: Path) -> Model:
-    """The model."""
     return Model.load("models/zoo")
 
 
@@ -55,7 +53,6 @@ def test_training_is_one_forward_pass_an_image(here: Path) -> None:
     assert text.endswith("warning: copies of other images that are left out: 2")
     assert model.network.backbone.counter.images == 64
     assert model.card.per_class == list(CLASSES.values())
-    assert model.card.accuracy is not None
     assert (model.card.accuracy.images, model.card.accuracy.how) == (64, "5-fold")
 
 
@@ -65,7 +62,6 @@ def test_a_test_part_gives_the_accuracy(here: Path, capsys: pytest.CaptureFixtur
     assert main(["train", "parts"]) == 0
     said = capsys.readouterr().out
     model = Model.load("models/parts")
-    assert model.card.accuracy is not None
     assert (model.card.accuracy.images, model.card.accuracy.how) == (15, "test images")
     assert f"models/parts: {model} (test images)\n" in said
     assert model.card.accuracy.value == model.evaluate("parts").total.value

@@ -1,15 +1,12 @@
 """Avalanche's conventions and ours: arguments, loaders, optimizers, test sets."""
 
 from importlib import import_module
-from typing import Any
 
 import pytest
-import torch
 
 from cl_prompts.strategies import LinearProbe
-from tests.toy_data import benchmark, experiences
+from tests.toy_data import benchmark
 from tests.toy_vits import tiny_vit
-from tests.toys import make, watch
 
 
 def test_the_default_metrics_of_several_labels_measure_map() -> None:
@@ -18,19 +15,6 @@ def test_the_default_metrics_of_several_labels_measure_map() -> None:
     bench = benchmark("mlcil")
     strategy.train(bench.train_stream[0], eval_streams=[])
     assert any("MeanAP" in name for name in strategy.eval(bench.test_stream[0]))
-
-
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_a_stream_may_be_shuffled_and_every_sample_comes_once(shuffle: bool) -> None:
-    strategy = make("linear_probe", online_iter=1)
-    labels: list[Any] = []
-    watch(strategy, "training_loss", lambda output, batch: labels.append(batch.labels))
-    first, *_ = experiences("class_incremental")
-    strategy.train(first, eval_streams=[], shuffle=shuffle)
-    truth = torch.as_tensor(list(first.dataset.targets))
-    found = torch.cat(labels)
-    assert torch.equal(found, truth) != shuffle
-    assert torch.equal(found.sort().values, truth.sort().values)
 
 
 @pytest.mark.parametrize("ours", ["scenarios", "strategies", "strategies.plugins", "metrics"])

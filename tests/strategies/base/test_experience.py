@@ -29,8 +29,6 @@ def class_incremental() -> Any:
 
 
 class Noting(LinearProbe):
-    """Records the task boundaries announced to it."""
-
     notes: list[tuple[str, Any]]
 
     def start_task(self, classes: Tensor) -> None:

@@ -12,7 +12,6 @@ from tests.toys import fit, make, same, weights
 
 
 def with_more_classes(n_classes: int, *, only: list[int]) -> CLExperience:
-    """An experience of some of the classes of a larger data set."""
     data = Blobs(6 * n_classes, n_classes, seed=4)
     rows = np.flatnonzero(np.isin(data.targets, only))
     split = Split.of("later", data.targets, [rows])

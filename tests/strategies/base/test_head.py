@@ -73,7 +73,10 @@ def test_whitening_statistics_include_the_current_batch() -> None:
 def test_the_temperature_is_given_or_learned() -> None:
     fixed = make("one_prompt", head=Head(kind="cosine", tau=0.2)).model
     assert float(fixed.head.sigma) == pytest.approx(5)
-    learned = fit(make("one_prompt", head=Head(kind="cosine", tau=None)), experiences())
+    assert "head.sigma" not in fixed.state_dict()
+    learned = make("one_prompt", head=Head(kind="cosine", tau=None))
+    assert learned.model.head.sigma.item() == 1
+    fit(learned, experiences())
     assert learned.model.head.sigma.item() != 1
     assert learned.model.n_learned == fixed.n_learned + 1
 

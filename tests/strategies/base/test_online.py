@@ -18,7 +18,6 @@ from tests.toys import PROTOTYPES, TABLE, cls_of, fit, make, same, watch, weight
 
 
 def some_batch(strategy: Any, labels: list[int]) -> Batch:
-    """A batch of the stream with these labels."""
     return stream_batch(strategy, Blobs(len(labels), seed=5).images, torch.tensor(labels))
 
 
@@ -118,9 +117,6 @@ def test_replayed_labels_compete(kind: str) -> None:
     assert moved.tolist() == [True] * 4 + [False] * 2
 
 
-# ------------------------------------------------------------------------- replay
-
-
 @pytest.mark.parametrize("kind", ["er", "derpp", "ewcpp"])
 def test_replayed_samples_keep_the_annotated_classes_of_their_task(kind: str) -> None:
     strategy = make(kind, "mlcil")
@@ -152,9 +148,6 @@ def test_references_follow_a_shuffled_order() -> None:
     assert strategy.replay.labels().tolist() == [
         int(foreign.train_stream[s].dataset.targets[r]) for s, r in references
     ]
-
-
-# ------------------------------------------------------------------------- tasks
 
 
 @pytest.mark.parametrize(("new", "kept"), [(True, False), (False, True)])

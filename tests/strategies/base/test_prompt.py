@@ -66,11 +66,7 @@ def test_a_task_starts_with_copies_of_earlier_prompts_and_keys_where_asked(
     assert [torch.equal(x[n : 2 * n], x[:n]) for x in rows] == copied
 
 
-# ------------------------------------------------------------------------- rates
-
-
 def rates(strategy: Any) -> dict[str, float]:
-    """Trainable parameter -> its rate."""
     groups = strategy.optimizer.param_groups
     rate = {id(p): group["lr"] for group in groups for p in group["params"]}
     return {n: rate[id(p)] for n, p in strategy.model.named_parameters() if p.requires_grad}

@@ -1,12 +1,10 @@
 """The strategies without gradients: each sample enters the statistics once."""
 
-from typing import Any
-
 import pytest
 import torch
 from avalanche.benchmarks import nc_benchmark
-from avalanche.core import BaseSGDPlugin
 
+from tests.strategies.shared import noted
 from tests.toy_data import TEST, TRAIN, Blobs, experiences
 from tests.toys import fit, make
 
@@ -41,19 +39,8 @@ def test_a_sample_counts_once_unless_views_are_wanted(kind: str) -> None:
     assert views.samples_seen == 2 * TRAIN
 
 
-class Watch(BaseSGDPlugin):
-    """Notes the loss of each step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.losses: list[float] = []
-
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        self.losses.append(float(strategy.loss))
-
-
 @every
 def test_the_loss_is_0(kind: str) -> None:
-    watch = Watch()
-    fit(make(kind, plugins=[watch]), experiences())
-    assert set(watch.losses) == {0.0}
+    strategy = make(kind)
+    losses = noted(strategy, "after_step", lambda *_: float(strategy.loss), experiences())
+    assert set(losses) == {0.0}

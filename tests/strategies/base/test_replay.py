@@ -13,7 +13,6 @@ from tests.toy_data import N_CLASSES, experiences
 
 
 def filled(size: int = 12, scenario: str = "mlcil") -> tuple[Replay, list[Any]]:
-    """A buffer after all samples of a stream."""
     replay = Replay(ReservoirBuffer(size, width=2, seed=0), 4)
     stream = experiences(scenario)
     for experience in stream:

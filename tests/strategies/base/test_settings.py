@@ -15,8 +15,6 @@ from tests.families.test_settings import out_of_range
 
 
 class Base(Settings):
-    """Two settings."""
-
     rate: Share = 0.5
     """How fast."""
     count: Count = 2
@@ -44,9 +42,6 @@ def test_a_class_lists_what_it_and_its_bases_declare() -> None:
     assert {name: s.default for name, s in Base.settings().items()} == {"rate": 0.5, "count": 2}
     found = {name: s.default for name, s in Child.settings().items()}
     assert found == {"rate": 0.25, "word": "warm"}
-
-
-def test_each_setting_has_the_sentence_below_it() -> None:
     assert sentences(Child) == {"rate": "How fast.", "word": "How it feels."}
 
 

@@ -11,8 +11,6 @@ from tests.toys import fit, make, same, weights
 
 
 class Counting(SupervisedPlugin):
-    """A user's plugin with state."""
-
     def __init__(self) -> None:
         super().__init__()
         self.seen = 0
@@ -28,8 +26,6 @@ class Counting(SupervisedPlugin):
 
 
 class Noting(StrategyPlugin):
-    """A plugin with registered state."""
-
     def attach(self, strategy: Any) -> None:
         self.last = -1
         self.state.add("last")

@@ -15,26 +15,18 @@ from cl_prompts.strategies import AnytimeEvaluation, LinearProbe
 from tests.strategies.shared import ordinary
 from tests.toy_data import Blobs, Scenes
 from tests.toy_vits import tiny_vit
-from tests.toys import fit
+from tests.toys import fit, make
 
 
 @pytest.fixture
 def stream() -> Any:
-    """A blurry benchmark of 100 samples in three tasks."""
     return si_blurry_benchmark(Blobs(100, 6, seed=1), Blobs(48, 6, seed=2), n_tasks=3, seed=3)
 
 
 def probe(plugin: AnytimeEvaluation) -> LinearProbe:
-    torch.manual_seed(0)  # of the backbone
-    return LinearProbe(
-        backbone=tiny_vit(depth=1),
-        n_classes=6,
-        train_mb_size=8,
-        online_iter=1,
-        device="cpu",
-        evaluator=None,
-        plugins=[plugin],
-    )
+    backbone = tiny_vit(depth=1)
+    settings = {"train_mb_size": 8, "online_iter": 1}
+    return make("linear_probe", backbone=backbone, plugins=[plugin], **settings)
 
 
 def boundaries(stream: Any, size: int = 8) -> list[int]:
@@ -134,7 +126,6 @@ ORDER = ["sketch", "art", "photo"]
 
 
 def in_domains(**settings: Any) -> Any:
-    """A domain-incremental benchmark of 90 samples in three domains."""
     data = Blobs(90, 6, seed=1), Blobs(48, 6, seed=2)
     return domain_incremental_benchmark(*data, domain_order=ORDER, **settings)
 
@@ -174,9 +165,8 @@ def test_results_of_domains_are_those_of_hand() -> None:
     """A task is its domain, and a class in a domain a class of its own."""
     plugin = AnytimeEvaluation(Blobs(48, 6, seed=2), every=None)
     fit(probe(plugin), in_domains().train_stream)
-    cells = torch.stack([end.by_cell for end in plugin.curve.task_ends])  # type: ignore[misc]
+    cells = torch.stack([end.by_cell for end in plugin.curve.task_ends])
     images = plugin.curve.task_ends[-1].images_by_cell
-    assert images is not None
     final = [float((cells[-1, d] * images[d]).nansum() / images[d].sum()) for d in (2, 0, 1)]
     found = plugin.results
     assert found["a_last_by_task"] == pytest.approx(np.mean(final))

@@ -17,7 +17,7 @@ from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.strategies import AnytimeEvaluation
 from cl_prompts.strategies.evaluation import prequential
 from cl_prompts.strategies.plugins.budget import Budget
-from tests.families.test_resume import as_file, stopped_after
+from tests.families.test_resume import as_file, resumed, stopped_after
 from tests.toy_data import Blobs, experiences
 from tests.toys import fit, make, same, weights
 
@@ -62,7 +62,6 @@ class Oracle(BaseSGDPlugin):
 
 
 def predicting(kind: str, wanted: bool | None, budget: float | None = None) -> tuple[Any, ...]:
-    """A strategy of the table that predicts its stream, its evaluation and an oracle."""
     anytime = AnytimeEvaluation(Blobs(24, seed=2), n_classes=6, every=12, prequential=wanted)
     oracle = Oracle(anytime)
     # The oracle first, since arriving batches must find the model unchanged.
@@ -72,7 +71,6 @@ def predicting(kind: str, wanted: bool | None, budget: float | None = None) -> t
 
 
 def noted(function: Any, calls: list[Any]) -> Any:
-    """A function that also lists its calls."""
 
     def call(*given: Any, **named: Any) -> Any:
         calls.append(function)
@@ -144,9 +142,7 @@ def test_a_resumed_run_counts_on(kind: str, monkeypatch: pytest.MonkeyPatch) -> 
         stream = experiences("si_blurry", train=IMAGES)
         state = stopped_after(predicting(kind, True)[0], stream, batches)
         second, again, _ = predicting(kind, True)
-        begun = state["experiences"]
-        second.load_state_dict(as_file(state), stream[: begun + (state["place"] is not None)])
-        fit(second, stream[begun:])
+        resumed(second, state, stream)
         assert again.results == anytime.results
         assert again.prequential.macs == anytime.prequential.macs
 

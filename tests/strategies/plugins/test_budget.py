@@ -17,7 +17,7 @@ from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.strategies import AnytimeEvaluation
 from cl_prompts.strategies.plugins.budget import Budget
 from tests.families.runs import scores
-from tests.families.test_resume import as_file, stopped_after
+from tests.families.test_resume import resumed, stopped_after
 from tests.toy_data import Blobs, experiences
 from tests.toys import TABLE, fit, make, same, weights
 
@@ -62,7 +62,6 @@ def test_a_fractional_cost_trains_its_share() -> None:
 def budgeted(
     kind: str, passes: float, scenario: str = "si_blurry", every: int | None = 16, **changes: Any
 ) -> Any:
-    """A strategy of the table with a budget, and an evaluation beside it."""
     anytime = AnytimeEvaluation(Blobs(24, seed=2), n_classes=6, every=every)
     plugins = [Budget(passes=passes), anytime]
     settings = {"train_mb_size": 8, "online_iter": 1, **changes}
@@ -146,10 +145,7 @@ def test_a_run_with_a_budget_resumes_exactly(kind: str) -> None:
     for batches in (2, 5):
         stream = experiences("si_blurry")
         state = stopped_after(budgeted(kind, 0.8), stream, batches)
-        second = budgeted(kind, 0.8)
-        begun = state["experiences"]
-        second.load_state_dict(as_file(state), stream[: begun + (state["place"] is not None)])
-        fit(second, stream[begun:])
+        second = resumed(budgeted(kind, 0.8), state, stream)
         assert same(weights(whole), weights(second))
         assert whole.budget.credit == second.budget.credit
         assert whole.loop.cost.macs == second.loop.cost.macs

@@ -13,7 +13,6 @@ from tests.toys import close, fit, make, watch, weights
 def distilled(
     kind: str, scenario: str = "si_blurry", *, settings: dict[str, Any] | None = None, **more: Any
 ) -> tuple[Any, Distillation]:
-    """A strategy with the plugin, and the plugin."""
     plugin = Distillation(**(settings or {}))
     return make(kind, scenario, plugins=[plugin], **more), plugin
 

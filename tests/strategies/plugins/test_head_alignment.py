@@ -17,7 +17,6 @@ every = pytest.mark.parametrize("kind", KINDS)
 
 
 def aligned(kind: str, scenario: str = "si_blurry", **changes: Any) -> tuple[Any, HeadAlignment]:
-    """A strategy with the plugin, and the plugin."""
     names = set(changes) & set(HeadAlignment.settings())
     settings = {name: changes.pop(name) for name in names}
     plugin = HeadAlignment(**{"epochs": 2, "samples": 8, "lr": 0.01, **settings})

@@ -14,7 +14,6 @@ AVERAGED = ["mvp", "l2p", "s_prompt"]
 
 
 def averaged(kind: str, n_checkpoints: int, scenario: str = "si_blurry", **settings: Any) -> Any:
-    """A strategy with the plugin."""
     plugin = PromptAveraging(checkpoints=n_checkpoints)
     return make(kind, scenario, plugins=[plugin], **settings)
 

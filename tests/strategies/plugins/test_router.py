@@ -14,7 +14,6 @@ from tests.toys import fit, make, watch
 
 
 def routed(kind: str, scenario: str = "si_blurry", **settings: Any) -> Any:
-    """A strategy with a router."""
     return make(kind, scenario, plugins=[Router(width=40, ridge=1.0)], **settings)
 
 

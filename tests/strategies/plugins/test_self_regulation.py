@@ -21,13 +21,11 @@ GOLDEN = Golden("self_regulation")
 
 
 def regulated(kind: str, which: Any = "promptsrc", **settings: Any) -> tuple[Any, SelfRegulation]:
-    """A strategy with the plugin, and the plugin."""
     plugin = SelfRegulation(kind=which)
     return make(kind, plugins=[plugin], **settings), plugin
 
 
 def terms(strategy: Any, plugin: SelfRegulation, output: Output, batch: Batch) -> torch.Tensor:
-    """The terms of loss on a batch."""
     strategy.batch = batch
     strategy.output = output
     strategy.loss = torch.zeros(())
