@@ -33,7 +33,7 @@ ROOMS |= {room: {"experiments"} for room in ("__init__", "__main__")}  # when it
 LEARNING = {"torch", "torchvision", "timm", "numpy", "sklearn", "scipy", "safetensors"}
 #: room -> the libraries that it may import; experiments may import anything
 LIBRARIES: dict[str, set[str]] = {
-    **{part: {*LEARNING, "huggingface_hub"} for part in PARTS},
+    **{part: {*LEARNING, "huggingface_hub", "annotated_types"} for part in PARTS},
     "datasets": {"torch", "torchvision", "numpy", "PIL", "sklearn", "filelock", "scipy"}
     | {"safetensors"},
     "scenarios": {"torch", "numpy"},
