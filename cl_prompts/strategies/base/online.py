@@ -154,7 +154,7 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         self.check_settings()
         self.state = Registered(self)
         self.device = pick_device(self.device)
-        self.model = construction.built_model(self)
+        self.model: Any = construction.built_model(self)
         self.budget: Any = None  # a Budget among the plugins
         # Before the optimizer: a plugin may add or replace parts of the model.
         self.plugins = construction.with_own_plugins(self.own_plugins, self.plugins)
