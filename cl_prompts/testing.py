@@ -207,8 +207,8 @@ def check_saved_model_scores_the_same(trial: Trial) -> None:
     second = trial.make()
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "learned.safetensors")
-        trial.trained.save(path)
-        second.load(path)
+        trial.trained.model.save(path)
+        second.model.load(path)
     assert torch.equal(trial.scores(trial.trained), trial.scores(second)), "scores differ"
 
 

@@ -20,11 +20,12 @@ Tasks = Sequence[Sequence[int]]
 
 
 def a_auc(curve: Curve, *, end: bool = True) -> float:
-    """Mean accuracy over the anytime points (i-Blurry, Koh et al., ICLR 2022).
+    """Mean accuracy over the anytime points (i-Blurry, Koh et al., ICLR 2022); NaN without points.
 
     ``end=False`` leaves out the end of the stream, as the published Si-Blurry code does.
     """
-    return curve.mean(end=end)
+    points = curve.points(end=end)
+    return sum(p.accuracy for p in points) / len(points) if points else float("nan")
 
 
 def a_last(curve: Curve) -> float:

@@ -85,11 +85,6 @@ class Curve:
     anytime: list[Evaluation] = field(default_factory=list)
     task_ends: list[Evaluation] = field(default_factory=list)
 
-    def mean(self, *, end: bool = True) -> float:
-        """Mean accuracy over :meth:`points`; NaN without points."""
-        points = self.points(end=end)
-        return sum(p.accuracy for p in points) / len(points) if points else float("nan")
-
     def in_domains(self) -> Curve:
         """The same curve with each pair of domain and class as a class."""
         anytime = [point.in_domains() for point in self.anytime]

@@ -51,7 +51,7 @@ class MVP(PromptStrategy):
         80750
     """
 
-    excluded = ("multi_label", "loss_norm", "pull_weight", "lr_scaling")
+    excluded = ("multi_label", "loss_norm", "pull_weight")
     masks_classes = False  # MVP has its own logit mask, so it refuses ``class_mask="current"``
 
     class_mask: ClassMask = "seen"

@@ -14,8 +14,8 @@ def test_a_saved_model_predicts_the_same(kind: str, scenario: str, tmp_path: Pat
     run = finished(kind, scenario)
     second = begin(kind, scenario)
     path = tmp_path / "m.safetensors"
-    run.strategy.save(str(path))
-    second.load(str(path))
+    run.strategy.model.save(str(path))
+    second.model.load(str(path))
     assert torch.equal(scores(run.strategy, IMAGES), scores(second, IMAGES))
     learns = run.strategy.model.backbone.trainable
     saved = set(run.strategy.model.learned_state())

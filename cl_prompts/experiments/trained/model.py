@@ -108,7 +108,7 @@ class Model:
                 f"{folder} was made with other weights of {card.backbone.name}: restore"
                 f" {card.backbone.weights}"
             )
-        strategy.load(str(folder / MODEL_FILE))
+        strategy.model.load(str(folder / MODEL_FILE))
         ledger = Ledger.read(folder) if (folder / IMAGES_FILE).is_file() else None
         return cls(strategy, card, ledger)
 

@@ -9,12 +9,11 @@ from torch.optim import Optimizer
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive, Share
-from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.prompts.task_adapters import TaskAdapters
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.seeds import derived_seed, seeded
-from cl_prompts.strategies.base.experience import whole_of
+from cl_prompts.strategies.base.experience import unannounced, whole_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.stream import Batch
 from cl_prompts.strategies.base.task_pass import task_batches
@@ -85,10 +84,8 @@ class AdapterStrategy(OnlineStrategy):
         """Refuse a stream that announces no boundaries."""
         super().check_announced(announced=announced)
         if not announced:
-            raise InputError(
-                f"{type(self).__name__} needs task boundaries, which this stream does not announce:"
-                " use a class-incremental stream or boundaries=True"
-            )
+            instead = "use a class-incremental stream or boundaries=True"
+            raise unannounced(type(self).__name__, instead)
 
     def start_task(self, classes: Tensor) -> None:
         """Freeze the adapters of earlier tasks."""

@@ -45,17 +45,6 @@ def built_model(strategy: SupervisedTemplate) -> ContinualModel:
     return model
 
 
-def check_settings(strategy: SupervisedTemplate) -> None:
-    """Refuse settings of any strategy that contradict each other."""
-    kind = type(strategy).__name__
-    if strategy.class_mask == "current" and not strategy.masks_classes:
-        raise InputError(f"{kind} does not support class_mask=current: leave it out")
-    if strategy.keeps and strategy.buffer_size:
-        raise InputError(
-            f"{kind} replays no samples but has {strategy.keeps}: leave out buffer_size"
-        )
-
-
 def chosen_evaluator(
     given: EvaluationPlugin | Callable[[], EvaluationPlugin] | None, *, multi_label: bool
 ) -> EvaluationPlugin:

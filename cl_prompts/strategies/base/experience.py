@@ -12,7 +12,6 @@ from avalanche.benchmarks import CLExperience
 from torch import Tensor
 
 from cl_prompts.backbones.pixels import check_targets
-from cl_prompts.checks import shown
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
 
@@ -39,6 +38,13 @@ def mark_of(experience: CLExperience, name: str, default: bool) -> bool:
         # Attributes of a data set have one value per sample, here the same for all.
         mark = marks[0] if marks is not None and len(marks) else default
     return bool(mark)
+
+
+def unannounced(what: str, instead: str) -> InputError:
+    """Return the error for what needs task boundaries."""
+    return InputError(
+        f"{what} needs task boundaries, which this stream does not announce: {instead}"
+    )
 
 
 def announces_boundaries(experience: CLExperience, given: bool | None = None) -> bool:
@@ -138,20 +144,9 @@ def check_labels(experience: CLExperience, model: ContinualModel, learner: str) 
             needs, hint = f"needs rows of {model.n_classes} zeros and ones", ""
         raise InputError(f"{learner} {needs}, but targets have shape {shape}{hint}")
     if not model.multi_label:
-        labels = _as_tensor(list(targets), targets[0])
+        labels = torch.as_tensor(list(targets))
+        labels = labels if labels.is_floating_point() else labels.long()
         check_targets(labels, model.n_classes, multi_label=False)
-
-
-def _as_tensor(values: object, example: object) -> Tensor:
-    """Convert labels to a tensor, integers to int64."""
-    try:
-        found = torch.as_tensor(values)
-        return found if found.is_floating_point() else found.long()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"targets are {type(example).__name__}s such as {shown(example)}: give integers from 0"
-            " to n_classes - 1"
-        ) from error
 
 
 def classes_of(experience: CLExperience, n_classes: int) -> Tensor:

@@ -1,18 +1,18 @@
 """Expansion of a trained strategy to new classes or tasks."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 from avalanche.core import BasePlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cl_prompts.checks import Size, fits, shown
+from cl_prompts.checks import Size, fits
 from cl_prompts.errors import InputError
 from cl_prompts.models.growth import Axes, grow_parts, padded
 
 
-def grow(strategy: SupervisedTemplate, classes: int | Sequence[str], tasks: int = 0) -> None:
+def grow(strategy: SupervisedTemplate, classes: int, tasks: int = 0) -> None:
     """Expand a trained strategy to new classes or tasks, in place, between two experiences.
 
     Learned values do not change. The initial values of a new row depend only on the seed and the
@@ -21,7 +21,7 @@ def grow(strategy: SupervisedTemplate, classes: int | Sequence[str], tasks: int 
 
     Args:
         strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
-        classes: number or distinct names of the new classes; their columns follow the present ones.
+        classes: number of new classes; their columns follow the present ones.
         tasks: announced tasks to come, for methods that divide prompts among ``n_tasks``.
 
     Raises:
@@ -32,16 +32,13 @@ def grow(strategy: SupervisedTemplate, classes: int | Sequence[str], tasks: int 
         >>> from cl_prompts.backbones import create_backbone
         >>> from cl_prompts.strategies import NCM
         >>> ncm = NCM(backbone=create_backbone(), n_classes=6, evaluator=None)
-        >>> ncm.grow(["plane", "ship"])
+        >>> ncm.grow(2)
         >>> ncm.model.n_classes
         8
     """
-    fits("classes", classes, Size | list[str])
-    n_classes = len(classes) if isinstance(classes, Sequence) else int(classes)
-    if isinstance(classes, Sequence) and len(set(classes)) < n_classes:
-        raise InputError(f"classes are {shown(classes)}: name each class once")
+    fits("classes", classes, Size)
     fits("tasks", tasks, Size)
-    if not n_classes and not tasks:
+    if not classes and not tasks:
         return
     if strategy.whole_stream:
         kind = type(strategy).__name__
@@ -53,10 +50,10 @@ def grow(strategy: SupervisedTemplate, classes: int | Sequence[str], tasks: int 
         if strategy.has_entry_a_task(known + tasks):
             _grow(strategy, "task_axes", tasks, first=known)
         strategy.n_tasks = known + tasks
-    if n_classes:
-        _grow(strategy, "class_axes", n_classes, first=strategy.model.n_classes)
+    if classes:
+        _grow(strategy, "class_axes", classes, first=strategy.model.n_classes)
         strategy.n_classes = strategy.model.n_classes
-        strategy.replay.grow(n_classes)
+        strategy.replay.grow(classes)
     strategy.make_optimizer()  # new prompts enter it
 
 

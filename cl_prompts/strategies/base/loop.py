@@ -308,14 +308,12 @@ class OnlineLoop:
         self.task.samples = int(state["samples_of_task"])
         self.cost.load_state_dict(state["cost"])
         self.place, self.counters = state["place"], state["clock"]
-        for name, count in self.counters.items():
-            setattr(self.strategy.clock, name, count)
+        vars(self.strategy.clock).update(self.counters)
 
     def _restore_clock(self) -> None:
         """Restore the counters, which Avalanche has set to zero, if training resumes."""
         if self.place is not None:
-            for name, count in self.counters.items():
-                setattr(self.strategy.clock, name, count)
+            vars(self.strategy.clock).update(self.counters)
 
     def checkpoint(self, samples: int) -> None:
         """Call ``between_batches``, which may save the state, after ``samples`` of the epoch."""

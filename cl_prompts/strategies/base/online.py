@@ -33,7 +33,7 @@ from cl_prompts.strategies.base.replay import Replay
 from cl_prompts.strategies.base.settings import Settings
 from cl_prompts.strategies.base.state import load_strategy_state, strategy_state
 from cl_prompts.strategies.base.stream import Batch, RepeatedBatches, keyed_loader
-from cl_prompts.strategies.evaluation.eval_pass import EvalPass
+from cl_prompts.strategies.evaluation.evaluator import EvalPass
 from cl_prompts.training.buffers import ReplayBuffer, ReservoirBuffer
 from cl_prompts.training.rates import Schedule, learning_rate_factor, scale_learning_rates
 
@@ -287,19 +287,17 @@ class OnlineStrategy(Settings, SupervisedTemplate):
     competing_logits = labels.competing_logits
     competing_classes = labels.competing_classes
 
-    def save(self, path: str) -> None:
-        """Save the learned tensors (prompts, keys, masks, head), without the backbone."""
-        self.model.save(path)
-
-    def load(self, path: str) -> None:
-        """Load a file that :meth:`save` wrote."""
-        self.model.load(path)
-
     # ------------------------------------------------------------------ hooks
 
     def check_settings(self) -> None:
         """Refuse settings that contradict each other, after words and bounds are checked."""
-        construction.check_settings(self)
+        kind = type(self).__name__
+        if self.class_mask == "current" and not self.masks_classes:
+            raise InputError(f"{kind} does not support class_mask=current: leave it out")
+        if self.keeps and self.buffer_size:
+            raise InputError(
+                f"{kind} replays no samples but has {self.keeps}: leave out buffer_size"
+            )
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> ContinualModel:
         """Build the method's model from its settings."""

@@ -83,9 +83,7 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
             InputError: it has prototypes, a head per task, or a mixture of heads.
         """
         if "head" not in strategy.settings() or not isinstance(strategy.model, PromptedViT):
-            raise self.refusal(
-                f"needs a trained head over all classes, and {type(strategy).__name__} has none"
-            )
+            raise self.lacking(strategy, "a trained head over all classes")
         if self.one_label and strategy.model.multi_label:
             raise self.refusal(self.one_label)
 
@@ -99,6 +97,10 @@ class StrategyPlugin(Settings, BaseSGDPlugin):
             raise self.refusal(
                 f"needs stream samples, and {type(strategy).__name__} trains on replayed ones alone"
             )
+
+    def lacking(self, strategy: OnlineStrategy, part: str) -> InputError:
+        """Return the error for a strategy without a part that the plugin needs."""
+        return self.refusal(f"needs {part}, which {type(strategy).__name__} does not have")
 
     def refusal(self, why: str, what_instead: str = "leave it out") -> InputError:
         """Return the error for a strategy that the plugin does not suit."""

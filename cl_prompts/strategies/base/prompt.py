@@ -19,14 +19,12 @@ from cl_prompts.prompts.selectors import Distribution, Selector
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.task_selectors import BatchwisePrompt
 from cl_prompts.seeds import derived_seed, seeded
+from cl_prompts.strategies.base.experience import unannounced
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prompt_form import prompt_forms
 from cl_prompts.strategies.base.stream import Batch
 
 Batchwise = Literal["off", "training", "always"]
-
-#: Batch size for which ``lr_scaling="batch/256"`` does not change the rates.
-UNIT_BATCH = 256
 
 
 class PromptStrategy(OnlineStrategy):
@@ -60,9 +58,6 @@ class PromptStrategy(OnlineStrategy):
     """Weight lambda of the term that pulls keys to their queries."""
     prompt_lr: Positive | None = None
     """Learning rate of prompts, keys, selectors and all else but the head; None for ``lr``."""
-    lr_scaling: Literal["none", "batch/256"] = "none"
-    """``"batch/256"`` multiplies all rates by ``train_mb_size / 256``, as the published code of
-    L2P, its descendants and MULTI-LANE does; ``"none"`` does not."""
     tokens: Part = 1.0
     """Share of the patches that prompted passes in training compute
     (:class:`~cl_prompts.prompts.patches.PatchSelection`), at least 8. Below 1, the last of several
@@ -97,9 +92,7 @@ class PromptStrategy(OnlineStrategy):
         """Refuse dense epochs on a stream that announces no tasks."""
         super().check_announced(announced=announced)
         if self.dense_epochs and not announced:
-            raise InputError(
-                "dense_epochs needs announced tasks, and this stream announces none: leave it out"
-            )
+            raise unannounced("dense_epochs", "leave it out")
 
     def fit_model(self, model: ContinualModel) -> None:
         """Apply head, query, selection of patches and form of prompts to a new model."""
@@ -136,8 +129,6 @@ class PromptStrategy(OnlineStrategy):
 
     def default_optimizer(self, model: ContinualModel, lr: float) -> Optimizer:
         """Return Adam without weight decay, with one group per rate."""
-        # Published rates are for a batch of UNIT_BATCH images.
-        scale = 1.0 if self.lr_scaling == "none" else self.train_mb_size / UNIT_BATCH
         groups: list[dict[str, object]] = []
         for i, rate in enumerate(self.group_rates()):
             mine = [
@@ -145,8 +136,8 @@ class PromptStrategy(OnlineStrategy):
                 for name, p in model.named_parameters()
                 if p.requires_grad and self.group_of(name) == i
             ]
-            groups.append({"params": mine, "lr": rate * scale})
-        return torch.optim.Adam(groups, lr * scale)
+            groups.append({"params": mine, "lr": rate})
+        return torch.optim.Adam(groups, lr)
 
     # ------------------------------------------------------------------ tasks
 

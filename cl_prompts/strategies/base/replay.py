@@ -42,8 +42,8 @@ class Replay:
     Example:
         >>> from cl_prompts.training import ReservoirBuffer
         >>> replay = Replay(ReservoirBuffer(100, width=2), batch_size=32)
-        >>> len(replay), replay.labels().tolist()  # nothing is stored yet
-        (0, [])
+        >>> len(replay)  # nothing is stored yet
+        0
     """
 
     def __init__(self, buffer: ReplayBuffer, batch_size: int, *, one_view: bool = False) -> None:
@@ -165,15 +165,6 @@ class Replay:
         size = -(-len(wanted) // self.workers)
         self._shares[:] = [list(wanted[at : at + size]) for at in range(0, len(wanted), size)]
         return [torch.cat(column) for column in zip(*self._loader, strict=True)]
-
-    def labels(self) -> Tensor:
-        """Return the labels of the stored samples, (m,) or (m, classes), without reading images."""
-        references = self.buffer.slots[: len(self.buffer)].tolist()
-        labels = (
-            self._items.label(source, self._items.sources[source].targets[row])
-            for source, row in references
-        )
-        return torch.tensor([np.asarray(label).tolist() for label in labels])
 
     def add(self, rows: Tensor, labels: Tensor) -> Tensor:
         """Offer rows of the current experience; return the slot of each, or -1."""

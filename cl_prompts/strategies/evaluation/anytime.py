@@ -287,15 +287,12 @@ class AnytimeEvaluation(BaseSGDPlugin):
         seen = self._seen.nonzero().flatten().tolist()
         self.new_classes.append([c for c in seen if c not in listed])
         self.domains.end_task()
-        recent = [
-            e
-            for e in (*self.curve.anytime[-1:], *self.curve.task_ends[-1:])
-            if e.samples_seen == self.samples_seen
-        ]
-        if self._moved or self.evaluator.multi_label or getattr(strategy, "announced", True):
-            # The model may have changed since, or the task has a test set of its own.
-            recent = []
-        self._record("task_end", recent[0] if recent else self._evaluate(strategy), strategy)
+        found = None
+        # Otherwise the model may have changed since, or the task has a test set of its own.
+        if not (self._moved or self.evaluator.multi_label or getattr(strategy, "announced", True)):
+            recent = (*self.curve.anytime[-1:], *self.curve.task_ends[-1:])
+            found = next((e for e in recent if e.samples_seen == self.samples_seen), None)
+        self._record("task_end", found or self._evaluate(strategy), strategy)
 
     def _count(self, strategy: SupervisedTemplate) -> int:
         own = getattr(strategy, "samples_seen", None)

@@ -37,9 +37,7 @@ class EWC(StrategyPlugin):
     def attach(self, strategy: OnlineStrategy) -> None:
         """Start without Fisher, importance and anchor."""
         if isinstance(strategy.model, PrototypeViT):
-            raise self.refusal(
-                f"needs trained parameters, which {type(strategy).__name__} does not have"
-            )
+            raise self.lacking(strategy, "trained parameters")
         self.importance = OnlineEWC(strategy.model, reg_coef=self.reg_coef, ema=self.ema)
         self.state.add("importance")
 

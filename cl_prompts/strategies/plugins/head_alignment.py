@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cl_prompts.checks import Count, NotNegative, Positive, Size
-from cl_prompts.errors import InputError
+from cl_prompts.strategies.base.experience import unannounced
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.task_pass import task_outputs
@@ -128,10 +128,7 @@ class HeadAlignment(StrategyPlugin):
     def check_announced(self, strategy: OnlineStrategy, *, announced: bool) -> None:
         """Refuse ``restore`` without announced boundaries."""
         if self.restore and self.alignments and not announced:
-            raise InputError(
-                "restore=True of HeadAlignment needs task boundaries, which this stream does not"
-                " announce: leave restore out"
-            )
+            raise unannounced("restore=True of HeadAlignment", "leave restore out")
 
     @torch.no_grad()
     def start_of_task(self, strategy: OnlineStrategy) -> None:

@@ -48,9 +48,7 @@ class PromptAveraging(StrategyPlugin):
             raise self.refusal("does not work with prompt_form=Encoded", "leave one of the two out")
         wrapped = value_pools(strategy.model)
         if not wrapped:
-            raise self.refusal(
-                f"needs single entries of a pool, which {type(strategy).__name__} does not have"
-            )
+            raise self.lacking(strategy, "single entries of a pool")
         for i in wrapped:
             pools[i] = AveragedPrompts(
                 pools[i],

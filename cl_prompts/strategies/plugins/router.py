@@ -6,13 +6,13 @@ from torch import nn
 from cl_prompts.checks import Count, Positive
 from cl_prompts.closed_form.ridge import Expansion
 from cl_prompts.closed_form.whitening import SINGLE_PRECISION_DEVICES
-from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.prompts.pools import ExpertTokens
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.prompts.wrapped import WrappedPool
 from cl_prompts.seeds import derived_seed, seeded
+from cl_prompts.strategies.base.experience import unannounced
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.plugin import StrategyPlugin
 from cl_prompts.strategies.base.prompt_form import slots_of
@@ -57,9 +57,7 @@ class Router(StrategyPlugin):
         pools = getattr(model, "pools", ())
         sizes = [len(pool.values) for pool in pools if _has_one_entry_a_task(pool, model)]
         if not sizes:
-            raise self.refusal(
-                f"needs one pool entry per task, which {type(strategy).__name__} does not have"
-            )
+            raise self.lacking(strategy, "one pool entry per task")
         model.selector = AnalyticRouter(
             sizes[0],
             model.backbone.dim,
@@ -73,10 +71,7 @@ class Router(StrategyPlugin):
         """Refuse a stream without boundaries if ``period`` is not set."""
         defined_with = any(isinstance(plugin, Router) for plugin in strategy.own_plugins)
         if not announced and strategy.period is None and not defined_with:
-            raise InputError(
-                "Router needs task boundaries, which this stream does not announce: give period, in"
-                " samples"
-            )
+            raise unannounced("Router", "give period, in samples")
 
     def start_of_task(self, strategy: OnlineStrategy) -> None:
         """Start the next expert at the second announced task, and so on."""

@@ -62,9 +62,7 @@ class SelfRegulation(StrategyPlugin):
         self.check_stream_samples(strategy)
         model = strategy.model
         if model.backbone.trainable or not len(model.pools):
-            raise self.refusal(
-                f"needs prompts on a frozen ViT, which {type(strategy).__name__} does not have"
-            )
+            raise self.lacking(strategy, "prompts on a frozen ViT")
         dim = model.backbone.feature_dim
         if self.feature_weight is None:
             # The loss is a mean over features; published weights are for the width of CLIP.

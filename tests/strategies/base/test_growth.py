@@ -20,7 +20,7 @@ def with_more_classes(n_classes: int, *, only: list[int]) -> CLExperience:
 
 def test_rows_do_not_depend_on_how_many_classes_come_together() -> None:
     at_once = make("linear_probe")
-    at_once.grow(["plane", "ship"])
+    at_once.grow(2)
     one_by_one = make("linear_probe")
     one_by_one.grow(1)
     one_by_one.grow(1)
@@ -64,6 +64,6 @@ def test_refusals() -> None:
     with pytest.raises(InputError, match="Joint learns the whole stream at once"):
         make("joint").grow(1)
     probe = make("linear_probe")
-    for classes in (-1, 1.5, "ship", ["ship", "ship"], [6, 7]):
+    for classes in (-1, 1.5, "ship"):
         with pytest.raises(InputError, match="classes"):
             probe.grow(classes)

@@ -9,7 +9,7 @@ from cl_prompts.strategies import HeadAlignment
 from cl_prompts.strategies.base.experience import classes_of
 from tests.strategies.shared import stream_batch
 from tests.toy_data import N_CLASSES, Blobs, experiences
-from tests.toys import cls_of, fit, make, weights
+from tests.toys import fit, make, weights
 
 #: of those whose loss is over the classes of an announced task, one of each way to choose prompts
 TASK_AWARE = ("l2p", "coda_prompt", "s_prompt", "vq_prompt", "hide_prompt")
@@ -96,12 +96,3 @@ def test_a_schedule_multiplies_each_rate() -> None:
     strategy.clock.train_exp_epochs = 1
     strategy.set_learning_rate()
     assert [g["lr"] for g in strategy.optimizer.param_groups] == pytest.approx([5e-4, 0.05])
-
-
-@pytest.mark.parametrize("kind", [k for k in RATED if "lr_scaling" in cls_of(k).settings()])
-@pytest.mark.parametrize(("scaling", "factor"), [("none", 1), ("batch/256", 1 / 4)])
-def test_rates_scale_with_the_batch_by_name(kind: str, scaling: str, factor: float) -> None:
-    settings = {"lr": 0.01, "prompt_lr": 0.1, "train_mb_size": 64}
-    groups = make(kind, lr_scaling=scaling, **settings).optimizer.param_groups
-    want = [0.01 * factor, 0.1 * factor]
-    assert [group["lr"] for group in groups][:2] == pytest.approx(want)

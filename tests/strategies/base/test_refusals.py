@@ -73,7 +73,6 @@ def test_data_and_states() -> None:
         "a class too many": lambda: labels([0, 6]),
         "a negative class": lambda: labels([-1, 2]),
         "ids from zero": lambda: labels([0, 1], origin_stream=FROM_ZERO),
-        "names": lambda: labels(["cat"]),
         "classes for rows": lambda: labels([0, 1], 3, several=True),
         "short rows": lambda: labels([[0, 1]], 3, several=True),
         "single labels": lambda: MultiLabelMetrics().after_eval_iteration(single),

@@ -33,14 +33,6 @@ def test_a_draw_reads_the_samples_that_its_slots_point_to() -> None:
         assert torch.equal(annotated[i], classes_of(stream[source], N_CLASSES))
 
 
-def test_labels_are_read_without_images() -> None:
-    replay, stream = filled()
-    labels = replay.labels()
-    assert labels.shape == (12, N_CLASSES)
-    for found, (source, row) in zip(labels, replay.buffer.slots.tolist(), strict=True):
-        assert torch.equal(found, torch.as_tensor(stream[source].dataset.targets[row]))
-
-
 def test_without_a_buffer_nothing_is_held_of_past_experiences() -> None:
     replay = Replay(ReservoirBuffer(0, width=2), 4)
     (experience,) = experiences("si_blurry")[:1]
