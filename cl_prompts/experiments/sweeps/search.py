@@ -1,10 +1,11 @@
 """Search for settings with Optuna, on streams that are not reported."""
 
+import hashlib
 import json
 import shlex
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -93,7 +94,8 @@ class Search:
         command: as typed.
 
     Attributes:
-        study: Optuna study; trials have their run folders as user attributes.
+        study: Optuna study; trials have the objective by seed and the run folders as user
+            attributes.
         faults: trial, label and error of each failed run.
 
     Raises:
@@ -131,6 +133,7 @@ class Search:
         ends = [run for end in self.space.ends for run in self._runs(end)]
         if len({run.strategy for run in ends}) > 1:
             raise InputError("a search is for one strategy: add strategy=NAME")
+        self._label = ends[0].recipe
         # Imports that take seconds come after the check of names and keys.
         from cl_prompts.experiments.runner.building import Resources, check_plan
         from cl_prompts.experiments.sweeps.sweep import Sweep
@@ -157,13 +160,23 @@ class Search:
         direction = "maximize" if self._metric.best is max else "minimize"
         self.study = optuna.create_study(sampler=sampler, direction=direction)
 
+    @property
+    def path(self) -> Path:
+        """The table of trials."""
+        # Without the number of trials, so that a search can be extended.
+        options = replace(self.options, trials=0)
+        identity = repr((self.space.fixed, sorted(map(repr, self.space.axes.items())), options))
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
+        return self._out / self._label / f"search-{self.options.objective}-{digest}.csv"
+
     def execute(self) -> None:
-        """Execute the trials, and print the value of each."""
+        """Execute the trials and write their table."""
         while left := self.options.trials - len(self.study.trials):
             # The sampler receives values of finished trials only.
             n = min(self._jobs, left)
             asked = [self.study.ask(dict(self.space.axes)) for _ in range(n)]
             self._try(asked)
+            self._write()
             for trial in self.study.trials[-n:]:
                 chosen = " ".join(self.space.written(trial.params))
                 value = "undefined" if trial.value is None else f"{100 * trial.value:.1f}"
@@ -182,7 +195,7 @@ class Search:
             )
 
     def lines(self) -> list[str]:
-        """Return lines on the best settings and the command for the reported seeds.
+        """Return lines on the table, the best settings and the command for the reported seeds.
 
         Raises:
             RunError: no trial has a value.
@@ -191,7 +204,7 @@ class Search:
         try:
             best = self.study.best_trial
         except ValueError as error:
-            raise RunError(f"no trial has a value of {name}") from error
+            raise RunError(f"no trial has a value of {name}: see {self.path}") from error
         chosen = self.space.written(best.params)
         out = [] if self._out == Path("runs") else ["--out", str(self._out)]
         where = {None: "these images", "halves": "the other half of the classes"}
@@ -199,6 +212,7 @@ class Search:
         tuned_on = f"tuned_on={tried}, {self._spent():,.0f} F"
         settings = [*self.space.fixed, *self._judged, *chosen, *self.space.seeds, tuned_on]
         return [
+            f"trials: {self.path}",
             f"best: trial {best.number + 1}, {' '.join(chosen)}, {name} {100 * best.value:.2f}"
             f" on seed {', '.join(map(str, self.options.seeds))}",
             "for the seeds to report: "
@@ -233,6 +247,7 @@ class Search:
         for trial, runs in zip(asked, planned, strict=True):
             made = [folders[run.to_yaml()] for run in runs]
             values = list(map(self._value, made))
+            trial.set_user_attr("values", values)
             trial.set_user_attr("folders", list(map(str, made)))
             known = [value for value in values if value is not None]
             # Without a value a trial has failed, and the sampler ignores it.
@@ -242,3 +257,14 @@ class Search:
         if state_of(folder) != "finished":
             return None
         return self._metric.value(files.read_json(folder / "summary.json"))
+
+    def _write(self) -> None:
+        name = self.options.objective
+        of_seeds = [f"{name} of seed {seed}" for seed in self.options.seeds]
+        rows: list[list[object]] = [["trial", *self.space.axes, name, *of_seeds, "runs"]]
+        for trial in self.study.trials:
+            chosen = [text.partition("=")[2] for text in self.space.written(trial.params)]
+            by_seed, folders = trial.user_attrs["values"], trial.user_attrs["folders"]
+            rows.append([trial.number + 1, *chosen, trial.value, *by_seed, " ".join(folders)])
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        files.replace(self.path, [f"{files.csv_text(rows)}\n".encode()])

@@ -1,5 +1,6 @@
 """Searches choose on streams that are not reported, and continue after a stop."""
 
+import csv
 import io
 import json
 import math
@@ -97,21 +98,26 @@ def test_a_search_finds_the_best_settings_and_is_deterministic(
     again.execute()
     chosen = [[trial.params for trial in one.study.trials] for one in (search, again)]
     assert chosen[1][:16] == chosen[0]
+    assert again.path == search.path
 
 
 @needs_optuna
-def test_the_command_for_the_seeds_to_report(tmp_path: Path, swept: type[PretendedSweep]) -> None:
+def test_the_table_and_the_command_for_the_seeds_to_report(
+    tmp_path: Path, swept: type[PretendedSweep]
+) -> None:
     options = SearchOptions(trials=3, objective="forgetting", seeds=(8, 9))
     search = made(tmp_path, options, [*SPACE, "seed=1-3"], jobs=2)
     search.execute()
     assert [len(runs) for runs in swept.executed] == [4, 2]
-    trials = search.study.trials
-    best = min(range(3), key=lambda number: trials[number].value)
-    chosen = " ".join(search.space.written(trials[best].params))
+    rows = list(csv.reader(search.path.open()))
+    assert rows[0][:4] == ["trial", "lr", "n_tasks", "forgetting"]
+    assert rows[0][4:] == ["forgetting of seed 8", "forgetting of seed 9", "runs"]
+    least = min(rows[1:], key=lambda row: float(row[3]))
+    chosen = f"lr={least[1]} n_tasks={least[2]}"
     lines = search.lines()
-    assert lines[0].startswith(f"best: trial {best + 1}, {chosen}, forgetting ")
-    assert lines[0].endswith(" on seed 8, 9")
-    assert lines[1] == (
+    assert lines[1].startswith(f"best: trial {least[0]}, {chosen}, forgetting ")
+    assert lines[1].endswith(" on seed 8, 9")
+    assert lines[2] == (
         f"for the seeds to report: cl-prompts sweep digits strategy=linear_probe {chosen} seed=1-3"
         f" 'tuned_on=these images, 3 trials, 6,000 F' --out {tmp_path}"
     )
@@ -125,7 +131,7 @@ def test_a_search_on_half_of_the_classes_reports_the_other(
     search = made(tmp_path, SearchOptions(trials=2, on="halves"), texts)
     search.execute()
     (tuned,) = {tuple(run.dataset["classes"]) for runs in swept.executed for run in runs}
-    command = shlex.split(search.lines()[1].partition(": cl-prompts sweep ")[2])
+    command = shlex.split(search.lines()[2].partition(": cl-prompts sweep ")[2])
     (judged,) = grid(command[0], command[1:-2])
     assert len(tuned) == len(judged.dataset["classes"]) == 5
     assert {*tuned, *judged.dataset["classes"]} == set("0123456789")
@@ -153,7 +159,7 @@ def test_a_search_on_another_recipe_reports_the_first(
     search = made(tmp_path, SearchOptions(trials=2, on=str(other)), SPACE)
     search.execute()
     assert {run.dataset["classes"] for runs in swept.executed for run in runs} == {6}
-    line = search.lines()[1]
+    line = search.lines()[2]
     assert "cl-prompts sweep digits strategy=linear_probe lr=" in line
     assert f"'tuned_on={other}, 2 trials, 2,000 F'" in line
 
@@ -181,7 +187,7 @@ def test_a_failed_trial_does_not_stop_others(
     monkeypatch.setattr(swept, "score", staticmethod(lambda run: 0.5 if run.seed == 8 else None))
     search = made(tmp_path / "again", SearchOptions("random", trials=2, seeds=(8, 9)))
     search.execute()
-    assert [trial.value for trial in search.study.trials] == [None] * 2
+    assert [trial.user_attrs["values"] for trial in search.study.trials] == [[0.5, None]] * 2
     with pytest.raises(RunError, match="no trial has a value of a_auc"):
         search.lines()
 
