@@ -29,7 +29,6 @@ def check_input(backbone: FrozenViT, images: object, first: int = 0) -> None:
         kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise InputError(f"images are {kind}: give a tensor of floats in [0, 1]")
     if isinstance(backbone.features, Stored):
-        _check_features(images, backbone.features.size, first)
         return
     size = backbone.image_size
     if images.shape[1:] != (3, size, size):
@@ -47,19 +46,6 @@ def check_input(backbone: FrozenViT, images: object, first: int = 0) -> None:
             f"pixels of the images at positions {positions(wrong, first)} reach from {low:.3g} to"
             f" {high:.3g}: give images in [0, 1], divided by 255 and not normalised, which the"
             ' backbone does unless created with normalisation="none"'
-        )
-
-
-def _check_features(features: Tensor, width: int, first: int) -> None:
-    """Refuse stored features of another width, or that are not finite."""
-    if features.shape[1:] != (width,):
-        shape = tuple(features.shape)
-        raise InputError(f"stored features have shape {shape}: give (batch, {width})")
-    wrong = ~features.isfinite().all(dim=1)
-    if bool(wrong.any()):
-        raise InputError(
-            f"stored features at positions {positions(wrong, first)} are not finite: store them"
-            " again"
         )
 
 

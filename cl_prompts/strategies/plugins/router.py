@@ -5,7 +5,6 @@ from torch import nn
 
 from cl_prompts.checks import Count, Positive
 from cl_prompts.closed_form.ridge import Expansion
-from cl_prompts.closed_form.whitening import SINGLE_PRECISION_DEVICES
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.routers import AnalyticRouter
@@ -68,8 +67,6 @@ class Router(StrategyPlugin):
             seed=strategy.seed,
             **self.values_of("width", "ridge", "expansion"),
         )
-        if torch.device(strategy.device).type in SINGLE_PRECISION_DEVICES:
-            model.selector.statistics.float()
 
     def check_announced(self, strategy: OnlineStrategy, *, announced: bool) -> None:
         """Refuse a stream without boundaries if ``period`` is not set."""
