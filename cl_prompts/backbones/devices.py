@@ -22,9 +22,7 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
         InputError: not a device, or not available on this machine.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         # Only an allocation shows whether the device exists.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.closed_form.class_scatter import ClassScatter, rows_by_class
+from cl_prompts.closed_form.class_scatter import rows_by_class
 from cl_prompts.closed_form.pooled_ridge import FoundRidge, RidgedScatter
 from cl_prompts.closed_form.shrinkage import mean_variance
 from cl_prompts.closed_form.sums import Limits
@@ -67,9 +67,6 @@ def compressed(rows: Tensor, rank: int) -> Tensor:
     return scale.clamp(min=0).sqrt()[:, None] * (vectors[:, -rank:].T @ rows)
 
 
-Rank = int | Literal["full"]
-
-
 class RegularisedDiscriminant(RidgedScatter):
     """Regularised discriminant analysis (Friedman, JASA 1989) with class covariances of low rank
     (LR-RGDA, arXiv 2602.00144), equal priors.
@@ -90,8 +87,8 @@ class RegularisedDiscriminant(RidgedScatter):
     Args:
         dim: of a feature.
         n_classes: columns of the logits.
-        rank: r; 0 is linear discriminant analysis with equal priors; ``"full"`` keeps one
-            covariance matrix per class, dim^2 numbers each.
+        rank: r; 0 is linear discriminant analysis with equal priors; from dim on, the class
+            covariances are exact.
         ridge: b; ``"evidence"``: b t is the ridge that
             :class:`~cl_prompts.closed_form.pooled_ridge.PooledRidge` computes from the same sums.
 
@@ -112,21 +109,14 @@ class RegularisedDiscriminant(RidgedScatter):
     """(classes,) log det S_c - log det S."""
 
     def __init__(
-        self, dim: int, n_classes: int, *, rank: Rank = 8, ridge: float | FoundRidge = "evidence"
+        self, dim: int, n_classes: int, *, rank: int = 8, ridge: float | FoundRidge = "evidence"
     ) -> None:
         super().__init__(dim, n_classes, ridge=ridge)
         self.rank = rank
-        self.sketches: ClassSketches | None = None
-        self.classes: ClassScatter | None = None
-        if rank == "full":
-            self.classes = ClassScatter(dim, n_classes)
-        elif rank:
-            self.sketches = ClassSketches(rank, dim, n_classes)
+        self.sketches = ClassSketches(rank, dim, n_classes) if rank else None
 
     def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
-        if self.classes is not None:
-            self.classes.update(x, labels)
-        elif self.sketches is not None:
+        if self.sketches is not None:
             for c, mine in rows_by_class(x, labels):
                 before, mean = self.count[c], mine.mean(dim=0)
                 # Chan et al.: residuals about the batch's mean, and the shift of the mean as one
@@ -157,15 +147,10 @@ class RegularisedDiscriminant(RidgedScatter):
 
     def roots(self) -> Tensor:
         """(classes, rank, dim) sqrt(a_c) V_c."""
-        if self.classes is not None:
-            values, vectors = torch.linalg.eigh(self.classes.scatters)
-            rows = values.clamp(min=0).sqrt()[..., None] * vectors.mT
-        elif self.sketches is not None:
-            rows = self.sketches.rows
-        else:
-            rows = self.mean.new_zeros(self.n_classes, 0, self.dim)
+        if self.sketches is None:
+            return self.mean.new_zeros(self.n_classes, 0, self.dim)
         # The rows' scatter is n_c V_c' V_c, and a_c = n_c / dim.
-        return rows / self.dim**0.5
+        return self.sketches.rows / self.dim**0.5
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
         s = self.scatter / self.count.sum().clamp(min=1)

@@ -1,9 +1,9 @@
 """Streaming centring, standardisation or whitening of the head's input."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,6 @@ from torch import Tensor, nn
 from cl_prompts.closed_form.shrinkage import LEAST_OAS, ByRule, shrunk
 
 HeadInput = Literal["centred", "standardised", "whitened"]
-
-#: Devices without float64, on which statistics are kept in float32.
-SINGLE_PRECISION_DEVICES = {"mps"}
 
 VARIANCE_EPS = 1e-5
 
@@ -191,14 +188,6 @@ class FeatureWhitening(nn.Module):
     def _deviation(self) -> Tensor:
         variance = self.scatter / self.count.clamp(min=1) + VARIANCE_EPS
         return torch.where(self.count > 0, variance.sqrt(), torch.ones_like(variance)).float()
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        # An empty tensor shows the target device, which may lack float64.
-        buffer = next(self.buffers(), None)
-        if buffer is not None and fn(torch.empty(0)).device.type in SINGLE_PRECISION_DEVICES:
-            for name, values in self.named_buffers():
-                setattr(self, name, values.float())
-        return super()._apply(fn, recurse)
 
 
 @torch.no_grad()

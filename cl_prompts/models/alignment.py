@@ -1,6 +1,5 @@
 """MePo's alignment of features to a reference covariance, batch by batch."""
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -98,12 +97,6 @@ class BatchAlignment(nn.Module):
         self.started = target is not None
         reference = torch.zeros(dim, dim, dtype=torch.float64) if target is None else target
         self.register_buffer("reference", reference.to(torch.float64))
-
-    def update_statistics(
-        self, rows: int | None = None, *, repeated: bool = False
-    ) -> AbstractContextManager[None]:
-        """Do nothing: statistics are of each batch."""
-        return nullcontext()
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (batch, dim) -> input of the head (batch, dim)."""

@@ -214,9 +214,9 @@ class ContinualModel(nn.Module):
         self, rows: int | None = None, *, repeated: bool = False
     ) -> AbstractContextManager[None]:
         """:meth:`~cl_prompts.closed_form.whitening.FeatureWhitening.update_statistics`, if any."""
-        if self.whitening is None:
-            return nullcontext()
-        return self.whitening.update_statistics(rows, repeated=repeated)
+        if isinstance(self.whitening, FeatureWhitening):
+            return self.whitening.update_statistics(rows, repeated=repeated)
+        return nullcontext()
 
     @contextmanager
     def head_phase(self) -> Iterator[None]:

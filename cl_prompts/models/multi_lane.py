@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +12,6 @@ from cl_prompts.models import multi_lane_ops as algebra
 from cl_prompts.models.base import ContinualModel, Encoding, Output, need_class_token, need_frozen
 from cl_prompts.prompts.pools import check_blocks
 from cl_prompts.prompts.selectors import unit_rows
-
-LaneInitialisation = Literal["orthogonal", "uniform"]
 
 
 class LaneHead(nn.Module):
@@ -86,13 +83,11 @@ class Lane(nn.Module):
         return self._identity, writes
 
     @torch.no_grad()
-    def initialise(self, init: LaneInitialisation, scale: float) -> None:
-        """Draw initial values; ``scale`` is that of orthogonal prompts."""
-        if init == "uniform":
-            nn.init.uniform_(self.selectors, -1, 1)
-            if self.prompts is not None:
-                nn.init.uniform_(self.prompts, -1, 1)
-            return
+    def initialise(self, scale: float) -> None:
+        """Draw selectors that together have norm 1 and, in each block, orthogonal keys and values.
+
+        The elements of keys and values have std ``scale`` / sqrt(P dim).
+        """
         # One orthogonal row is a random direction of unit length, whatever its shape.
         nn.init.orthogonal_(self.selectors.view(1, -1))
         for prompts in () if self.prompts is None else self.prompts:
@@ -136,10 +131,6 @@ class MultiLaneViT(ContinualModel):
         prompt_length: prompts P per lane and prompted block: P keys and P values; 0: none.
         prompted_blocks: blocks with prompts, 0-based.
         pre_head_norm: L2-normalise a lane's feature before the head.
-        init: ``"orthogonal"``: the selectors of a task together have norm 1, and in each block keys
-            and values are orthogonal with element std 1 / sqrt(n_tasks P dim); ``"uniform"``: all
-            in (-1, 1). From the second lane on, selectors and prompts start as copies of the
-            previous lane.
         n_tasks: expected number of tasks, for the scale of the first prompts (published: known in
             advance); None: 1.
 
@@ -167,7 +158,6 @@ class MultiLaneViT(ContinualModel):
         prompt_length: int = 20,
         prompted_blocks: Sequence[int] = (0, 1, 2, 3, 4),
         pre_head_norm: bool = True,
-        init: LaneInitialisation = "orthogonal",
         n_tasks: int | None = None,
     ) -> None:
         need_frozen(backbone, "lanes")
@@ -177,7 +167,6 @@ class MultiLaneViT(ContinualModel):
         blocks = tuple(sorted(prompted_blocks))
         super().__init__(backbone, n_classes, multi_label=multi_label)
         self.pre_head_norm = pre_head_norm
-        self.init = init
         self.n_tasks = n_tasks
         attn = backbone.vit.blocks[0].attn
         # timm's heads may have another width than dim / heads.
@@ -202,21 +191,20 @@ class MultiLaneViT(ContinualModel):
         mine[self.lanes[lane].classes] = True
         return mine
 
-    def open_lane(self, classes: Iterable[int] = (), *, copy_previous: bool = True) -> None:
+    def open_lane(self, classes: Iterable[int] = ()) -> None:
         """Freeze the existing lanes and open one for new classes, which count as seen.
 
         Args:
             classes: data-set labels; :meth:`add_classes` adds more.
-            copy_previous: copy selectors and prompts, but no head rows, from the previous lane.
         """
         lane = self._lane()
-        if self.lanes and copy_previous:
+        if self.lanes:
             before = self.lanes[-1].state_dict()
             # Not the head, whose classes are others.
             lane.load_state_dict({k: v for k, v in before.items() if not k.startswith("heads.")})
         else:
             # Published: one orthogonal matrix for the prompts of all tasks.
-            lane.initialise(self.init, scale=(self.n_tasks or 1) ** -0.5)
+            lane.initialise(scale=(self.n_tasks or 1) ** -0.5)
         self.lanes.append(lane)
         self._freeze_finished()
         self.add_classes(classes)

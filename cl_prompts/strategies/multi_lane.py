@@ -11,7 +11,7 @@ from cl_prompts.checks import Count, Positive, Size
 from cl_prompts.losses.classification import ClassMask, batch_classes, masked_mean
 from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import Output
-from cl_prompts.models.multi_lane import LaneInitialisation, MultiLaneViT
+from cl_prompts.models.multi_lane import MultiLaneViT
 from cl_prompts.prompts.pools import Blocks
 from cl_prompts.seeds import derived_seed, seeded
 from cl_prompts.strategies.base.prompt import PromptStrategy
@@ -65,10 +65,7 @@ class MultiLane(PromptStrategy):
     prompted_blocks: Blocks = (0, 1, 2, 3, 4)
     """Blocks with prompts, 0-based."""
     pre_head_norm: bool = True
-    """L2-normalise features before the head; this and the next are those of
-    :class:`~cl_prompts.models.multi_lane.MultiLaneViT`."""
-    init: LaneInitialisation = "orthogonal"
-    """``"orthogonal"`` or ``"uniform"``."""
+    """L2-normalise features before the head."""
     n_tasks: Count | None = None
     """Expected number of tasks, for the scale of the first prompts; None if unknown."""
     lane_samples: Count = 1000
@@ -88,8 +85,9 @@ class MultiLane(PromptStrategy):
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> MultiLaneViT:
         """Build a model without lanes."""
-        names = ("multi_label", "n_selectors", "prompt_length", "prompted_blocks", "n_tasks")
-        return MultiLaneViT(backbone, n_classes, **self.values_of(*names, "pre_head_norm", "init"))
+        of_lanes = ("n_selectors", "prompt_length", "prompted_blocks", "pre_head_norm")
+        shared = self.values_of("multi_label", "n_tasks", *of_lanes)
+        return MultiLaneViT(backbone, n_classes, **shared)
 
     def is_head(self, name: str) -> bool:
         """Return whether a parameter belongs to a lane's head."""

@@ -1,7 +1,5 @@
 """RDA: discriminant analysis with low-rank class covariances, no gradient."""
 
-from typing import Literal
-
 from cl_prompts.checks import Positive, Size
 from cl_prompts.closed_form.discriminant import RegularisedDiscriminant
 from cl_prompts.closed_form.pooled_ridge import FoundRidge
@@ -28,9 +26,9 @@ class RDA(PrototypeStrategy):
 
     classifier = RegularisedDiscriminant
 
-    rank: Size | Literal["full"] = 8
-    """Rank r of the class covariances; 0: linear discriminant analysis with equal priors;
-    ``"full"``: one covariance matrix per class."""
+    rank: Size = 8
+    """Rank r of the class covariances, exact from the feature width on; 0: linear discriminant
+    analysis with equal priors."""
     ridge: Positive | FoundRidge = "evidence"
     """Ridge b relative to the mean variance within classes; ``"evidence"``: that of
     ``balanced_ridge`` on the same sums."""

@@ -1,14 +1,12 @@
 """Replay buffers: references to past samples, without images; Rainbow Memory's selection."""
 
-from bisect import insort
-from collections import defaultdict
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.state import State, Stateful
+from cl_prompts.state import Stateful
 
 #: number of stored samples up to which a draw permutes all
 PERMUTED = 4096
@@ -161,7 +159,6 @@ class ClassBalancedBuffer(ReplayBuffer):
         super().__init__(size, width=width, seed=seed)
         self.policy = policy
         self.ema = ema
-        self._members: dict[int, list[int]] = defaultdict(list)  # slots of a class, ascending
         self.labels = torch.zeros(size, dtype=torch.int64)
         self.importance = torch.zeros(size, dtype=torch.float64)
         # nan: not observed since it was stored
@@ -188,7 +185,6 @@ class ClassBalancedBuffer(ReplayBuffer):
     def replace(self, references: Tensor, labels: Tensor) -> None:
         """Replace all stored samples (Rainbow Memory's selection)."""
         self.filled = 0
-        self._members.clear()
         self.add(references, labels)
 
     def mark_trained(self, slots: Tensor) -> None:
@@ -216,32 +212,26 @@ class ClassBalancedBuffer(ReplayBuffer):
         self.trained.zero_()
         return decrease
 
-    def load_state_dict(self, state: State) -> None:
-        """Inverse of :meth:`state_dict`."""
-        super().load_state_dict(state)
-        self._members.clear()
-        for slot, label in enumerate(self.labels[: self.filled].tolist()):
-            self._members[label].append(slot)
+    def _members(self, label: int) -> Tensor:
+        """Return the slots of a class, ascending."""
+        return (self.labels[: self.filled] == label).nonzero()[:, 0]
 
     def _evict(self, incoming: int) -> int:
-        """Free a slot of the full buffer for a sample of class ``incoming``."""
+        """Return the slot of the full buffer for a sample of class ``incoming``."""
+        counts = self.labels.bincount(minlength=incoming + 1)
         # The incoming sample counts, but a class without slots cannot lose one.
-        counts = {c: len(slots) + (c == incoming) for c, slots in self._members.items() if slots}
-        fullest = max(counts, key=lambda c: (counts[c], -c))
-        candidates = self._members[fullest]
-        if self.policy == "importance":  # argmin takes the first of equals
-            place = int(self.importance[candidates].argmin())
-        else:
-            place = int(torch.randint(0, len(candidates), (1,), generator=self.generator))
-        return candidates.pop(place)
+        counts[incoming] += counts[incoming] > 0
+        candidates = self._members(int(counts.numpy().argmax()))  # the first of equals
+        if self.policy == "importance":
+            return int(candidates[self.importance[candidates].argmin()])
+        return int(candidates[torch.randint(0, len(candidates), (1,), generator=self.generator)])
 
     def _store(self, slot: int, reference: Tensor, label: int) -> None:
-        others = self._members[label]
+        others = self._members(label)
+        others = others[others != slot]
         # Without observed losses every importance is 0.
-        self.importance[slot] = (
-            self.importance[others].mean() if others and self.policy == "importance" else 0.0
-        )
-        insort(others, slot)
+        known = self.policy == "importance" and len(others) > 0
+        self.importance[slot] = self.importance[others].mean() if known else 0.0
         self.slots[slot] = reference
         self.labels[slot] = label
         self.losses[slot] = torch.nan

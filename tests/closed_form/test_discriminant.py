@@ -1,7 +1,5 @@
 """Regularised discriminant analysis beside a brute-force evaluation of its densities."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -28,8 +26,8 @@ def densities(x: np.ndarray, y: np.ndarray, at: np.ndarray, b: float) -> np.ndar
     return found
 
 
-@pytest.mark.parametrize("rank", ["full", 60])
-def test_scores_are_the_log_densities(rank: Any) -> None:
+@pytest.mark.parametrize("rank", [DIM, 60])
+def test_scores_are_the_log_densities(rank: int) -> None:
     x, y = data()
     rda = RegularisedDiscriminant(DIM, CLASSES, rank=rank, ridge=0.1)
     fed(rda, x, y, CUTS)
@@ -40,7 +38,7 @@ def test_scores_are_the_log_densities(rank: Any) -> None:
     seen = np.isfinite(want)
     np.testing.assert_allclose(scores[seen], want[seen], rtol=0, atol=1e-9)
     assert np.isneginf(scores[~seen]).all()
-    # Exact sketches and full covariances do not depend on order.
+    # Exact sketches do not depend on order.
     order = torch.randperm(len(x))
     again = RegularisedDiscriminant(DIM, CLASSES, rank=rank, ridge=0.1)
     again = fed(again, x[order], y[order], [70])
@@ -59,7 +57,7 @@ def test_a_sketch_of_low_rank_lies_between_pooled_and_full_covariances() -> None
     x, y = data()
     ends = [
         fed(RegularisedDiscriminant(DIM, CLASSES, rank=rank, ridge=0.1), x, y, CUTS).roots()
-        for rank in (2, "full")
+        for rank in (2, DIM)
     ]
     low, full = (rows.mT @ rows for rows in ends)
     values = torch.linalg.eigvalsh(full - low)

@@ -51,7 +51,6 @@ SUMS: dict[str, Callable[[], Any]] = {
         DIM, CLASSES, projection=30, ridge=0.3, samples=9, drawn_from="class"
     ),
     "rda": lambda: RegularisedDiscriminant(DIM, CLASSES, rank=0),
-    "rda_full": lambda: RegularisedDiscriminant(DIM, CLASSES, rank="full"),
     "multi_label_ridge": lambda: MultiLabelRidge(DIM, CLASSES),
 }
 

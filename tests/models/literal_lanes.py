@@ -79,3 +79,13 @@ def multi_lane(backbone: FrozenViT, n_classes: int, impl: str, **options: Any) -
     """A model in the package's form, ``"fused"``, or by the formulas, ``"literal"``."""
     kind = {"fused": MultiLaneViT, "literal": LiteralLanes}[impl]
     return kind(backbone, n_classes, **options)
+
+
+@torch.no_grad()
+def open_random(model: MultiLaneViT, classes: Sequence[int]) -> None:
+    """Open a lane whose selectors and prompts are U(-1, 1)."""
+    model.open_lane(classes)
+    lane = model.lanes[-1]
+    for values in (lane.selectors, lane.prompts):
+        if values is not None:
+            values.uniform_(-1, 1)

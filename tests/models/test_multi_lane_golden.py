@@ -56,7 +56,7 @@ def golden_model(tasks: int, impl: str = "fused", **options: Any) -> MultiLaneVi
     options |= {"n_selectors": 3, "prompt_length": 2, "prompted_blocks": (0, 1)}
     model = literal.multi_lane(backbone, 8, impl, **options)
     for task in range(tasks):
-        model.open_lane(classes_of(task), copy_previous=False)
+        model.open_lane(classes_of(task))
     prompts = torch.stack([own_layout(frozen[f"blocks.{i}.attn.prompts"]) for i in (0, 1)])
     with torch.no_grad():
         for task, lane in enumerate(model.lanes):

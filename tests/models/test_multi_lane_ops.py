@@ -9,7 +9,7 @@ from torch import Tensor
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.models import multi_lane_ops as lanes
 from cl_prompts.models.multi_lane import MultiLaneViT
-from tests.models.literal_lanes import multi_lane
+from tests.models.literal_lanes import multi_lane, open_random
 from tests.toy_vits import tiny_vit
 
 IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
@@ -18,13 +18,10 @@ IMAGES = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(5))
 def twins(backbone: FrozenViT, n_lanes: int, **options: Any) -> tuple[MultiLaneViT, MultiLaneViT]:
     """The same model in the fused and in the literal form, with random values in every lane."""
     torch.manual_seed(1)
-    pair = [
-        multi_lane(backbone, 2 * n_lanes, name, init="uniform", **options)
-        for name in ("fused", "literal")
-    ]
+    pair = [multi_lane(backbone, 2 * n_lanes, name, **options) for name in ("fused", "literal")]
     for i in range(n_lanes):
         for model in pair:
-            model.open_lane([2 * i, 2 * i + 1], copy_previous=False)
+            open_random(model, [2 * i, 2 * i + 1])
     pair[1].load_learned_state(pair[0].learned_state())
     return pair[0].eval(), pair[1].eval()
 

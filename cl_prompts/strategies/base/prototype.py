@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
@@ -72,8 +71,6 @@ class PrototypeStrategy(OnlineStrategy):
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PrototypeViT:
         """Build the classifier on the frozen features."""
         head = self.make_classifier(backbone.feature_dim, n_classes)
-        # Apple's devices have no float64.
-        head = head.float() if torch.device(self.device).type == "mps" else head
         return PrototypeViT(backbone, head, multi_label=self.multi_label)
 
     def make_classifier(self, dim: int, n_classes: int) -> PrototypeClassifier:

@@ -5,7 +5,7 @@ from torch import nn
 
 from cl_prompts.checks import Count, Positive
 from cl_prompts.closed_form.ridge import Expansion
-from cl_prompts.closed_form.whitening import SINGLE_PRECISION_DEVICES
+from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.prompts.pools import ExpertTokens
@@ -64,8 +64,6 @@ class Router(StrategyPlugin):
             seed=strategy.seed,
             **self.values_of("width", "ridge", "expansion"),
         )
-        if torch.device(strategy.device).type in SINGLE_PRECISION_DEVICES:
-            model.selector.statistics.float()
 
     def check_announced(self, strategy: OnlineStrategy, *, announced: bool) -> None:
         """Refuse a stream without boundaries if ``period`` is not set."""
