@@ -163,17 +163,17 @@ NAMES = ("cat", "dog", "owl")
 
 
 def test_the_share_is_taken_of_each_class_by_the_seed() -> None:
-    in_test = split_rows(LABELS, 20, 0, NAMES)
+    in_test = split_rows(LABELS, NAMES, 20, 0)
     assert np.bincount(LABELS[in_test]).tolist() == [2, 10, 1]
-    assert np.array_equal(split_rows(LABELS, 20, 0, NAMES), in_test)
-    rounded = split_rows(LABELS, 27, 0, NAMES)
+    assert np.array_equal(split_rows(LABELS, NAMES, 20, 0), in_test)
+    rounded = split_rows(LABELS, NAMES, 27, 0)
     assert np.bincount(LABELS[rounded]).tolist() == [3, 14, 1]
-    assert not np.array_equal(split_rows(LABELS, 20, 1, NAMES), in_test)
+    assert not np.array_equal(split_rows(LABELS, NAMES, 20, 1), in_test)
 
 
 @pytest.mark.parametrize("percent", [1, 99])
 def test_each_class_stays_on_both_sides(percent: float) -> None:
-    in_test = split_rows(LABELS, percent, 0, NAMES)
+    in_test = split_rows(LABELS, NAMES, percent, 0)
     for side in (in_test, ~in_test):
         assert set(LABELS[side]) == {0, 1, 2}
 
@@ -182,6 +182,6 @@ def test_a_class_gets_an_image_that_is_no_other_class_s_last_one() -> None:
     labels = ["", "b", "ac", "bc", "d", "bcd", "bd", "a", "b"]
     matrix = np.array([[name in own for name in "abcd"] for own in labels], dtype=np.uint8)
     for seed in range(100):
-        in_test = split_rows(matrix, 20, seed, "abcd")
+        in_test = split_rows(matrix, "abcd", 20, seed)
         assert matrix[~in_test].any(axis=0).all()
         assert matrix[in_test].any(axis=0).all()
