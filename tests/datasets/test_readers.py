@@ -11,7 +11,14 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.datasets.source import split_rows
-from tests.datasets.toys import grey, load, write_folder, write_image
+from tests.datasets.toys import (
+    grey,
+    load,
+    write_coco,
+    write_folder,
+    write_grocery,
+    write_image,
+)
 
 
 @pytest.mark.parametrize("test", ["test", "val"])
@@ -154,6 +161,26 @@ def test_cub200_follows_its_official_split(tmp_path: Path) -> None:
     assert data.train.targets.tolist() == [0, 1, 0]
     assert data.test.targets.tolist() == [0, 1, 1]
     assert data.classes == ("001.Albatross", "002.Auklet")
+
+
+def test_grocery_validation_images_join_training(tmp_path: Path) -> None:
+    data = load("grocery", write_grocery(tmp_path / "dataset"))
+    assert data.classes == ("Royal-Gala", "Pink-Lady", "Lime")
+    assert data.train.targets.tolist() == [0, 0, 1, 1, 2, 2, 0, 1, 2]
+    assert grey(data.train) == [40, 80, 50, 90, 60, 100, 120, 130, 140]
+    assert (data.test.targets.tolist(), grey(data.test)) == ([0, 1, 2], [160, 170, 180])
+    coarse = load("grocery", tmp_path / "dataset", labels="coarse")
+    assert coarse.classes == ("Apple", "Lime")
+    assert coarse.test.targets.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("year", [2014, 2017])
+def test_coco(tmp_path: Path, year: int) -> None:
+    data = load(f"coco{year}", write_coco(tmp_path, year))
+    assert data.classes == ("ant", "bee", "cat", "zebra")
+    assert grey(data.train) == pytest.approx([30, 50, 70], abs=1)  # in the order of ids
+    assert data.train.targets.tolist() == [[0, 1, 1, 0], [0] * 4, [1, 0, 0, 1]]
+    assert data.test.targets.tolist() == [[1] * 4]
 
 
 # --- images divided by a seeded share
