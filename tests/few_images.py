@@ -24,9 +24,9 @@ def few(name: str, train: int, test: int) -> Source:
     for part, n in zip(source.parts, (train, test), strict=True):
         n = n if part.domains is None else max(n, 4)  # each class in four domains
         rows = np.arange(10 * n)
-        if part.labels.ndim == 1:
+        if not part.multi_label:
             rows = np.sort(
-                np.concatenate([np.flatnonzero(part.labels == c)[:n] for c in range(10)])
+                np.concatenate([np.flatnonzero(part.targets == c)[:n] for c in range(10)])
             )
         parts.append(part.at(rows))
     return Source(parts, source.classes)

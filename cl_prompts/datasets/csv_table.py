@@ -9,8 +9,10 @@ import numpy as np
 
 from cl_prompts.checks import shown
 from cl_prompts.datasets.classes import label_matrix
+from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.decoding import FileImages
 from cl_prompts.datasets.files import LayoutError, check_listed
-from cl_prompts.datasets.source import Part, Source
+from cl_prompts.datasets.source import Source, source_of
 
 HEADER = ["path", "label"]
 #: of a single-label table with domains
@@ -64,12 +66,11 @@ def read_csv(folder: Path, test_percent: float = 20, split_seed: int = 0) -> Sou
         check_listed(paths, str(file))
         if rows[0].domain:
             labels = np.searchsorted(classes, [row.labels[0] for row in rows])
-            parts.append(Part(paths, labels, np.array([row.domain for row in rows])))
+            domains = np.array([row.domain for row in rows])
         else:
-            parts.append(Part(paths, label_matrix([row.labels for row in rows], classes)))
-    if len(parts) == 1:
-        parts = [*parts[0].split(classes, test_percent, split_seed)]
-    return Source(parts, classes)
+            labels, domains = label_matrix([row.labels for row in rows], classes), None
+        parts.append(ImageSet(FileImages(paths), labels, domains=domains))
+    return source_of(parts, classes, test_percent, split_seed)
 
 
 def csv_rows(file: Path) -> list[CsvRow]:

@@ -59,7 +59,7 @@ class ImageSet(Dataset):
 
     images: Images
     targets: np.ndarray
-    transform: ImageTransform | None
+    transform: ImageTransform | None = None
     rows: np.ndarray = None  # type: ignore[assignment]
     ignored: np.ndarray | None = None
     fixed: ImageTransform | None = None
@@ -113,15 +113,22 @@ class ImageSet(Dataset):
         """Return the set without the images in these files, sharing images and transform."""
         if not self.files:
             return self
-        kept = np.array([file not in paths for file in self.files])
+        return self.at(np.flatnonzero([file not in paths for file in self.files]))
+
+    def at(self, rows: np.ndarray) -> ImageSet:
+        """Return the set of the images in these rows, sharing images and transform."""
         # Rows keep their numbers, so that caches by row remain valid.
         return replace(
             self,
-            targets=self.targets[kept],
-            rows=self.rows[kept],
-            ignored=None if self.ignored is None else self.ignored[kept],
-            domains=None if self.domains is None else self.domains[kept],
+            targets=self.targets[rows],
+            rows=self.rows[rows],
+            ignored=None if self.ignored is None else self.ignored[rows],
+            domains=None if self.domains is None else self.domains[rows],
         )
+
+    def divided(self, in_test: np.ndarray) -> tuple[ImageSet, ImageSet]:
+        """Divide the images by a mask of test images, (n,) bool."""
+        return self.at(np.flatnonzero(~in_test)), self.at(np.flatnonzero(in_test))
 
     def plain(self) -> ImageSet:
         """Return the set without augmentation, or itself if no such transform is known."""

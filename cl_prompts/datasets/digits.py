@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_prompts.datasets.source import Part, Source
+from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.source import Source
 
 CLASSES = tuple("0123456789")
 SIDE = 64  # of a scene
@@ -56,8 +57,8 @@ def _ranks(labels: np.ndarray) -> np.ndarray:
 
 def read_digits(folder: Path) -> Source:
     """Return the embedded digits; the argument is ignored."""
-    digits = Part(*digits_images())
-    return Source([*map(digits.at, digits_split(digits.labels))], CLASSES)
+    digits = ImageSet(*digits_images())
+    return Source([*map(digits.at, digits_split(digits.targets))], CLASSES)
 
 
 def read_digit_domains(folder: Path) -> Source:
@@ -70,14 +71,14 @@ def read_digit_domains(folder: Path) -> Source:
     return Source([*map(_in_domains, read_digits(folder).parts)], CLASSES)
 
 
-def _in_domains(part: Part) -> Part:
+def _in_domains(part: ImageSet) -> ImageSet:
     # The rank of an image in its class determines its domain.
-    domains = np.array(DOMAINS)[_ranks(part.labels) % len(DOMAINS)]
-    changed = torch.as_tensor(part.images).clone()
+    domains = np.array(DOMAINS)[_ranks(part.targets) % len(DOMAINS)]
+    changed = torch.as_tensor(part.images)[part.rows]
     for name, change in _CHANGES.items():
         rows = torch.from_numpy(domains == name)
         changed[rows] = change(changed[rows])
-    return Part(changed, part.labels, domains)
+    return ImageSet(changed, part.targets, domains=domains)
 
 
 def _blurred(images: Tensor) -> Tensor:
@@ -114,7 +115,7 @@ def read_digit_scenes(folder: Path) -> Source:
     scaled = [digits_images(size)[0][:, 0].numpy() for size in SIZES]
     train, test = digits_split(labels)
     made = [(train, 1500, 0), (test, 500, 1)]
-    return Source([Part(*_compose(scaled, labels, *part)) for part in made], CLASSES)
+    return Source([ImageSet(*_compose(scaled, labels, *part)) for part in made], CLASSES)
 
 
 def _compose(

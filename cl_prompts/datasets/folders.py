@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.decoding import FileImages
 from cl_prompts.datasets.files import LayoutError, check_listed, table
-from cl_prompts.datasets.source import Part, Source, numbered
+from cl_prompts.datasets.source import Source, numbered, source_of
 
 #: Usual names of training and test folders, in lower case
 _PARTS = (("train", "training"), ("test", "testing", "val", "valid", "validation"))
@@ -43,21 +45,19 @@ def read_any_folder(
         if not root.is_dir():
             raise LayoutError(f"it has no folder {name}")
     parts, classes = numbered(scan_classes(root, domains) for root in roots)
-    if test_percent is not None:
-        parts = [*parts[0].split(classes, test_percent, split_seed)]
-    return Source(parts, classes)
+    return source_of(parts, classes, test_percent, split_seed)
 
 
-def scan_classes(root: Path, domains: bool | str) -> Part:
+def scan_classes(root: Path, domains: bool | str) -> ImageSet:
     """List all images of class folders, by domain, class and file name; labels are names."""
     above = class_folders(root) if domains is True else [""]
     places = [(domain, name) for domain in above for name in class_folders(root / domain)]
     found = scan_images([root / domain / name for domain, name in places])
-    of_domain, classes = np.array(places)[found.labels].T
+    of_domain, classes = np.array(places)[found.targets].T
     if not domains:
-        return replace(found, labels=classes)
+        return replace(found, targets=classes)
     named = np.full(len(classes), domains) if isinstance(domains, str) else of_domain
-    return replace(found, labels=classes, domains=named)
+    return replace(found, targets=classes, domains=named)
 
 
 def class_folders(parent: Path) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def _contents(folder: Path) -> tuple[tuple[str, ...], bool]:
     return tuple(folders), any(map(_is_image, inside))
 
 
-def scan_images(folders: Sequence[Path]) -> Part:
+def scan_images(folders: Sequence[Path]) -> ImageSet:
     """List the image files of each folder at any depth, without hidden files and folders.
 
     Labels are the positions of their folders. Files are sorted by folder, then by the file's own
@@ -126,7 +126,7 @@ def scan_images(folders: Sequence[Path]) -> Part:
             raise LayoutError(f"{folder} has no images ({' '.join(IMG_EXTENSIONS)})")
         paths += images
         labels += [label] * len(images)
-    return Part(paths, np.array(labels))
+    return ImageSet(FileImages(paths), np.array(labels))
 
 
 def _is_image(path: Path) -> bool:
@@ -158,5 +158,6 @@ def read_domainnet(folder: Path) -> Source:
         if not paths:
             raise LayoutError(f"{folder} has no list <domain>{ending}")
         check_listed(paths, f"lists <domain>{ending}")
-        parts.append(Part(paths, np.array(classes), np.array(domains)))
+        found = ImageSet(FileImages(paths), np.array(classes), domains=np.array(domains))
+        parts.append(found)
     return Source(*numbered(parts, [names[number] for number in sorted(names)]))

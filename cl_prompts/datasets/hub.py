@@ -13,8 +13,10 @@ import numpy as np
 
 from cl_prompts.checks import one_of
 from cl_prompts.datasets.classes import label_matrix
+from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.decoding import FileImages
 from cl_prompts.datasets.files import ImageFile, StoredImage
-from cl_prompts.datasets.source import Part, Source
+from cl_prompts.datasets.source import Source, source_of
 from cl_prompts.errors import InputError, first_of, short
 from cl_prompts.user_code import extra
 
@@ -52,7 +54,7 @@ def read_hf(
         train_split: split of the training images.
         test_split: split of the test images; by default test, validation, valid or val.
         test_percent: percent of the training split that become test images, if there is no test
-            split; see :func:`~cl_prompts.datasets.readers.split_rows`.
+            split; see :func:`~cl_prompts.datasets.source.split_rows`.
         split_seed: seed of this choice.
 
     Raises:
@@ -72,9 +74,7 @@ def read_hf(
     if len(names) > len(set(names)):
         raise InputError(f"train_split and test_split of {path!r} are both {names[0]!r}")
     parts, classes = _labelled(path, {name: found[name] for name in names}, image, label)
-    if test_percent is not None:
-        parts = [*parts[0].split(classes, test_percent, split_seed)]
-    return Source(parts, classes)
+    return source_of(parts, classes, test_percent, split_seed)
 
 
 def read_webdataset(folder: Path) -> Source:
@@ -142,7 +142,7 @@ def labelled_rows(
     if not labels:
         return _images(f"{path}/{split}", table, image), [[]] * len(table)
     parts, classes = _labelled(path, {split: table}, image, options.get("label"))
-    targets = parts[0].labels
+    targets = parts[0].targets
     rows = targets if targets.ndim == 2 else np.eye(len(classes), dtype=bool)[targets]
     return parts[0].files, [[classes[place] for place in np.flatnonzero(row)] for row in rows]
 
@@ -228,7 +228,7 @@ def _column(
 
 def _labelled(
     path: str, tables: Mapping[str, Any], image: str | None, label: str | None
-) -> tuple[list[Part], tuple[str, ...]]:
+) -> tuple[list[ImageSet], tuple[str, ...]]:
     """Return the images and labels of each split, and the names of the classes."""
     (first, table), *_ = tables.items()
     column = _column(f"{path}/{first}", table, "label", label, _is_label)
@@ -252,5 +252,6 @@ def _labelled(
         if bad:
             raise InputError(f"row {bad[0]} of {path}/{name} has no label: choose another split")
         labels = label_matrix(own, known) if several else np.array([place[one] for (one,) in own])
-        parts.append(Part(_images(f"{path}/{name}", tables[name], image), labels))
+        images = FileImages(_images(f"{path}/{name}", tables[name], image))
+        parts.append(ImageSet(images, labels))
     return parts, classes

@@ -12,9 +12,11 @@ import torch
 from torchvision.datasets import CIFAR10
 
 from cl_prompts.datasets.classes import label_matrix
+from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.decoding import FileImages
 from cl_prompts.datasets.files import check_listed, table
 from cl_prompts.datasets.folders import class_folders, scan_images
-from cl_prompts.datasets.source import Part, Source, numbered
+from cl_prompts.datasets.source import Source, numbered
 
 #: (folder, options) -> ``Source``
 Reader = Callable[..., Source]
@@ -33,7 +35,7 @@ def read_cifar(kind: type[CIFAR10], folder: Path, download: bool = False) -> Sou
     found = [kind(above, train=train, download=download) for train in (True, False)]
     images = [torch.from_numpy(part.data).permute(0, 3, 1, 2) for part in found]
     labels = [np.asarray(part.targets, dtype=np.int64) for part in found]
-    return Source([*map(Part, images, labels)], tuple(found[0].classes))
+    return Source([*map(ImageSet, images, labels)], tuple(found[0].classes))
 
 
 def read_imagenet_r(folder: Path) -> Source:
@@ -44,7 +46,7 @@ def read_imagenet_r(folder: Path) -> Source:
     """
     classes = class_folders(folder)
     found = scan_images([folder / name for name in classes])
-    n = len(found.labels)
+    n = len(found.targets)
     in_test = np.ones(n, dtype=bool)
     # Rounded down, as published.
     in_test[torch.randperm(n, generator=torch.Generator().manual_seed(0))[: int(0.8 * n)]] = False
@@ -65,8 +67,8 @@ def read_tiny_imagenet(folder: Path) -> Source:
     listed = sorted((wnid, name) for name, wnid, *_ in table(listing))
     test_paths = [str(folder / "val" / "images" / name) for _, name in listed]
     check_listed(test_paths, str(listing))
-    train = replace(found, labels=np.array(ordered)[found.labels])
-    test = Part(test_paths, np.array([wnid for wnid, _ in listed]))
+    train = replace(found, targets=np.array(ordered)[found.targets])
+    test = ImageSet(FileImages(test_paths), np.array([wnid for wnid, _ in listed]))
     return Source(*numbered([train, test], wnids))
 
 
@@ -84,7 +86,7 @@ def read_cub200(folder: Path) -> Source:
     paths = [str(folder / "images" / name) for name in files.values()]
     check_listed(paths, str(folder / "images.txt"))
     in_test = np.array([flags[image] != "1" for image in files])
-    return Source(Part(paths, targets).divided(in_test), classes)
+    return Source(ImageSet(FileImages(paths), targets).divided(in_test), classes)
 
 
 def read_grocery(folder: Path, labels: Literal["fine", "coarse"] = "fine") -> Source:
@@ -113,7 +115,7 @@ def read_grocery(folder: Path, labels: Literal["fine", "coarse"] = "fine") -> So
                 paths.append(str(folder / path.strip()))
                 targets.append(int(coarse if labels == "coarse" else fine))
         check_listed(paths, f"the lists {' and '.join(lists)}")
-        parts.append(Part(paths, np.array(targets)))
+        parts.append(ImageSet(FileImages(paths), np.array(targets)))
     return Source(parts, tuple(names[label] for label in range(len(names))))
 
 
@@ -140,7 +142,7 @@ def read_coco(year: int, folder: Path) -> Source:
         paths = [str(folder / split / names[image]) for image in labels]
         check_listed(paths, str(file))
         classes = tuple(sorted(categories.values()))
-        parts.append(Part(paths, label_matrix(list(labels.values()), classes)))
+        parts.append(ImageSet(FileImages(paths), label_matrix(list(labels.values()), classes)))
     return Source(parts, classes)
 
 
@@ -169,7 +171,7 @@ def read_voc2007(
         paths = [str(folder / "JPEGImages" / f"{image}.jpg") for image in ids]
         check_listed(paths, f"split {split}")
         ignored = values == 0 if difficult == "ignore" else None
-        parts.append(Part(paths, (values == 1).astype(np.uint8), ignored=ignored))
+        parts.append(ImageSet(FileImages(paths), (values == 1).astype(np.uint8), ignored=ignored))
     return Source(parts, VOC_CLASSES)
 
 

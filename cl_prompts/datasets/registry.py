@@ -10,8 +10,7 @@ from cl_prompts.checks import fits, one_of, whole_number
 from cl_prompts.datasets.bad_images import OnBadImage, check_images, handle_bad_images
 from cl_prompts.datasets.catalog import DATASETS, OBJECTS, DataSetEntry, read_entry
 from cl_prompts.datasets.classes import check_classes, choose_classes, relabel
-from cl_prompts.datasets.dataset import DataSet, ImageSet
-from cl_prompts.datasets.decoding import FileImages
+from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.fingerprint import check_files
 from cl_prompts.datasets.transforms import Augmentation, Crop, PrivateRandom
 from cl_prompts.errors import unknown
@@ -121,16 +120,13 @@ def load_dataset(
     on_hub = "path" in options and not Path(options["path"]).expanduser().is_dir()
     parts = []
     for part, transform in zip(source.parts, (random, fixed), strict=True):
-        rows, labels = relabel(part.labels, chosen, len(source.classes))
-        images = FileImages(part.images) if isinstance(part.images, Sequence) else part.images
-        own = ImageSet(
-            images,
-            labels,
-            transform,
-            rows,
+        rows, labels = relabel(part.targets, chosen, len(source.classes))
+        own = replace(
+            part.at(rows),
+            targets=labels,
+            transform=transform,
             ignored=None if part.ignored is None else part.ignored[:, chosen],
             fixed=fixed,
-            domains=None if part.domains is None else part.domains[rows],
             published=bool(entry.origin) or on_hub,
         )
         parts.append(own)

@@ -203,7 +203,7 @@ def _looked_at(
     train, test = source.parts
     check_files("this data set", train.files, test.files)
     looks = look_at([*train.files, *test.files], progress)
-    n = len(train.labels)
+    n = len(train)
     readable = np.array([not look.problem for look in looks])
     broken = [look for look in looks if look.problem]
     if broken:
@@ -211,8 +211,8 @@ def _looked_at(
     return Survey(
         settings,
         source.classes,
-        train_targets=train.labels[readable[:n]],
-        test_targets=test.labels[readable[n:]],
+        train_targets=train.targets[readable[:n]],
+        test_targets=test.targets[readable[n:]],
         train=[look for look in looks[:n] if not look.problem],
         test=[look for look in looks[n:] if not look.problem],
         remarks=remarks,

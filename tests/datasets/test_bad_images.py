@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-import torch
 from PIL import Image
 
-from cl_prompts.datasets.bad_images import check_images, look_at
+from cl_prompts.datasets.bad_images import look_at
 from tests.datasets.toys import grey, load, refusal, write_folder
 
 
@@ -40,21 +38,6 @@ def test_skipping_leaves_them_out_and_lists_them(tmp_path: Path) -> None:
     damage(root / "test" / "ant" / "a.png")
     said = refusal(lambda: load("folder", root, on_bad_image="skip"))
     assert said == "class 'ant' (label 0) of data set 'folder' has no test images"
-
-
-def test_every_file_is_opened_once_with_progress(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = load("folder", write_folder(tmp_path))
-    opened: list[str] = []
-    monkeypatch.setattr(
-        "cl_prompts.datasets.bad_images.decode",
-        lambda path: opened.append(path) or torch.zeros(3, 1, 1),
-    )
-    calls: list[tuple[int, int]] = []
-    assert check_images(data, progress=lambda *counts: calls.append(counts)) == {}
-    assert sorted(opened) == sorted([*data.train.files, *data.test.files])
-    assert calls == [(done, 12) for done in range(1, 13)]
 
 
 def test_each_file_is_looked_at_once(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_images_come_in_sorted_order_from_folders_of_any_depth(tmp_path: Path) -
         *("one/a.png", "one/b/10.png", "one/b/2.png", "one/b-c/1.png", "one/b/c/1.JPG"),
         "two/a.png",
     ]
-    assert images.labels.tolist() == [0, 0, 0, 0, 0, 1]
+    assert images.targets.tolist() == [0, 0, 0, 0, 0, 1]
 
 
 def test_links_to_files_and_class_folders_are_followed(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_links_to_files_and_class_folders_are_followed(tmp_path: Path) -> None:
     (tmp_path / "bee").mkdir()
     os.symlink(tmp_path / "store" / "a.png", tmp_path / "bee" / "b.png")
     images = scan_images([tmp_path / "ant", tmp_path / "bee"])
-    assert images.files == [str(tmp_path / "ant" / "a.png"), str(tmp_path / "bee" / "b.png")]
+    assert images.files == (str(tmp_path / "ant" / "a.png"), str(tmp_path / "bee" / "b.png"))
     assert class_folders(tmp_path) == ("ant", "bee", "store")
 
 

@@ -11,7 +11,14 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.datasets.source import split_rows
-from tests.datasets.toys import grey, load, write_folder, write_image
+from tests.datasets.toys import (
+    grey,
+    load,
+    write_coco,
+    write_folder,
+    write_grocery,
+    write_image,
+)
 
 
 @pytest.mark.parametrize("test", ["test", "val"])
@@ -156,6 +163,26 @@ def test_cub200_follows_its_official_split(tmp_path: Path) -> None:
     assert data.classes == ("001.Albatross", "002.Auklet")
 
 
+def test_grocery_validation_images_join_training(tmp_path: Path) -> None:
+    data = load("grocery", write_grocery(tmp_path / "dataset"))
+    assert data.classes == ("Royal-Gala", "Pink-Lady", "Lime")
+    assert data.train.targets.tolist() == [0, 0, 1, 1, 2, 2, 0, 1, 2]
+    assert grey(data.train) == [40, 80, 50, 90, 60, 100, 120, 130, 140]
+    assert (data.test.targets.tolist(), grey(data.test)) == ([0, 1, 2], [160, 170, 180])
+    coarse = load("grocery", tmp_path / "dataset", labels="coarse")
+    assert coarse.classes == ("Apple", "Lime")
+    assert coarse.test.targets.tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("year", [2014, 2017])
+def test_coco(tmp_path: Path, year: int) -> None:
+    data = load(f"coco{year}", write_coco(tmp_path, year))
+    assert data.classes == ("ant", "bee", "cat", "zebra")
+    assert grey(data.train) == pytest.approx([30, 50, 70], abs=1)  # in the order of ids
+    assert data.train.targets.tolist() == [[0, 1, 1, 0], [0] * 4, [1, 0, 0, 1]]
+    assert data.test.targets.tolist() == [[1] * 4]
+
+
 # --- images divided by a seeded share
 
 LABELS = np.repeat(np.arange(3), [10, 50, 2])
@@ -163,17 +190,17 @@ NAMES = ("cat", "dog", "owl")
 
 
 def test_the_share_is_taken_of_each_class_by_the_seed() -> None:
-    in_test = split_rows(LABELS, 20, 0, NAMES)
+    in_test = split_rows(LABELS, NAMES, 20, 0)
     assert np.bincount(LABELS[in_test]).tolist() == [2, 10, 1]
-    assert np.array_equal(split_rows(LABELS, 20, 0, NAMES), in_test)
-    rounded = split_rows(LABELS, 27, 0, NAMES)
+    assert np.array_equal(split_rows(LABELS, NAMES, 20, 0), in_test)
+    rounded = split_rows(LABELS, NAMES, 27, 0)
     assert np.bincount(LABELS[rounded]).tolist() == [3, 14, 1]
-    assert not np.array_equal(split_rows(LABELS, 20, 1, NAMES), in_test)
+    assert not np.array_equal(split_rows(LABELS, NAMES, 20, 1), in_test)
 
 
 @pytest.mark.parametrize("percent", [1, 99])
 def test_each_class_stays_on_both_sides(percent: float) -> None:
-    in_test = split_rows(LABELS, percent, 0, NAMES)
+    in_test = split_rows(LABELS, NAMES, percent, 0)
     for side in (in_test, ~in_test):
         assert set(LABELS[side]) == {0, 1, 2}
 
@@ -182,6 +209,6 @@ def test_a_class_gets_an_image_that_is_no_other_class_s_last_one() -> None:
     labels = ["", "b", "ac", "bc", "d", "bcd", "bd", "a", "b"]
     matrix = np.array([[name in own for name in "abcd"] for own in labels], dtype=np.uint8)
     for seed in range(100):
-        in_test = split_rows(matrix, 20, seed, "abcd")
+        in_test = split_rows(matrix, "abcd", 20, seed)
         assert matrix[~in_test].any(axis=0).all()
         assert matrix[in_test].any(axis=0).all()

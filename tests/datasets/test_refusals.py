@@ -295,5 +295,5 @@ def test_arguments_and_labels() -> None:
         for given in values:
             cases[f"{check.__name__} {given}"] = lambda check=check, given=given: check(given, "it")
     for title, share in {"0": (0, 0), "nan": (float("nan"), 0), "seed": (20, -1)}.items():
-        cases[f"share, {title}"] = lambda share=share: split_rows(LABELS, *share, "abc")
+        cases[f"share, {title}"] = lambda share=share: split_rows(LABELS, "abc", *share)
     check_refusals(Path(__file__).with_name("refused_arguments.txt"), cases)

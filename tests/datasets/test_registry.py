@@ -9,11 +9,9 @@ import torch
 from PIL import Image
 
 import cl_prompts
-from cl_prompts.datasets.dataset import as_dataset
+from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
 from cl_prompts.datasets.decoding import decode
 from cl_prompts.datasets.registry import (
-    DataSet,
-    ImageSet,
     augmentation_of,
     dataset_of_function,
     dataset_options,

@@ -13,7 +13,6 @@ from PIL import Image
 
 from cl_prompts.datasets.registry import load_dataset
 from tests.datasets.tables import own_cache
-from tests.datasets.toys import refusal
 
 
 @pytest.fixture(autouse=True)
@@ -53,14 +52,3 @@ def test_images_are_read_in_any_order(kind: str, tmp_path: Path) -> None:
     for row in (6, 0, 5):
         found = (255 * data.train[row][0]).round().byte()
         assert torch.equal(found, torch.from_numpy(pixels[row]).permute(2, 0, 1))
-
-
-def test_refusals(tmp_path: Path) -> None:
-    def said() -> str:
-        return refusal(lambda: load_dataset("webdataset", root=tmp_path, image_size=8))
-
-    write_shards(tmp_path, {"train": ["a", "", "b"], "test": ["a", "b"]}, "json")
-    assert "row 1 of" in said()
-    for shard in tmp_path.glob("test*"):
-        shard.unlink()
-    assert "has no split 'test' but train" in said()

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch.utils.data import TensorDataset
 
-from cl_prompts.datasets.registry import DataSet, ImageSet, load_dataset
+from cl_prompts.datasets.dataset import DataSet, ImageSet
+from cl_prompts.datasets.registry import load_dataset
 from cl_prompts.errors import InputError
 
 

@@ -79,16 +79,3 @@ def test_equal_when_all_fields_are(name: str, change: Any) -> None:
     assert changed != split
     assert split != "a split"
     assert [other for other in SPLITS.values() if other == split] == [split]
-
-
-def test_prints_a_table(name: str) -> None:
-    split = SPLITS[name]
-    head, columns, *rows = split.describe().splitlines()
-    assert repr(split) == f"<{head}>"
-    assert head.startswith(f"{name} split: 3 tasks, 12 classes, {split.n_samples} ")
-    assert columns.split()[:2] == ["task", "samples"]
-    assert [line.split()[:2] for line in rows[:3]] == [
-        [str(task), str(size)] for task, size in enumerate(split.sizes)
-    ]
-    assert rows[3].split()[:2] == ["all", str(sum(split.sizes))]
-    assert str(split) == split.describe()

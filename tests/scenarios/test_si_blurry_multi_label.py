@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cl_prompts.scenarios import si_blurry_multi_label_split, si_blurry_split
-from cl_prompts.scenarios.si_blurry_multi_label import anchor_labels
 from tests.scenarios.labels import blurry_parameters, label_lists, matrices
 
 
@@ -96,13 +95,6 @@ def test_invariants(data: st.DataObject) -> None:
     assert split.counts.sum() <= matrix.sum()
     assert not split.boundaries
     assert split.ordered
-
-
-def test_anchor_is_the_rarest_label() -> None:
-    matrix = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 1, 0]])
-    rows, anchors = anchor_labels(matrix)
-    assert rows.tolist() == [0, 1, 3, 4]
-    assert anchors.tolist() == [0, 0, 3, 1]  # three images each of 0, 1 and 2: the lowest id wins
 
 
 def test_a_class_without_anchors_lives_where_its_images_come() -> None:

@@ -21,7 +21,7 @@ def test_from_user_tasks() -> None:
     assert not Split.of("mine", [0], [[0]]).boundaries
     assert split.homes.tolist() == [-1] * 4
     assert split.disjoint_classes == split.blurry_classes == ((), (), ())
-    assert split.describe().splitlines() == [
+    assert str(split).splitlines() == [
         "mine split: 3 tasks, 4 classes, 5 samples, seed=4",
         "task  samples  classes  new classes",
         "   0        3        2            2",
@@ -43,7 +43,7 @@ def test_several_labels_from_user_tasks() -> None:
     assert MultiLabelSplit.of("mine", LABELS, TASKS, boundaries=True).boundaries
     tested = [[1, 0, 0], *LABELS]
     assert [split.test_indices(tested, task).tolist() for task in (0, 1)] == [[0, 1], [0, 1, 2, 3]]
-    assert split.describe().splitlines() == [
+    assert str(split).splitlines() == [
         "multi-label mine split: 2 tasks, 3 classes, 4 samples",
         "task  samples  classes  new classes",
         "   0        2        1            1",

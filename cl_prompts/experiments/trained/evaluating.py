@@ -102,7 +102,7 @@ def labelled_images(
     if not place.is_dir():
         raise InputError(f"there is no folder or table {place}")
     found = scan_classes(place, holds_domains(place))
-    return found.files, [[name] for name in found.labels.tolist()]
+    return found.files, [[name] for name in found.targets.tolist()]
 
 
 def known_images(

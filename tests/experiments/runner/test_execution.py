@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from cl_prompts.datasets import registry as datasets
-from cl_prompts.datasets.source import Part, Source
+from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.source import Source
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.recipes.recipe_files import load_recipe, recipe_names
 from cl_prompts.experiments.recipes.run_config import plan
@@ -145,7 +146,8 @@ def fake_source(n_classes: int, side: int, *, several: bool, domains: tuple[str,
         images = rng.integers(0, 256, (len(classes), 3, side, width), dtype=np.uint8)
         rows = (np.eye(n_classes) + np.eye(n_classes, k=1))[classes].astype(np.uint8)
         of_each = np.repeat(domains, n_classes) if domains else None
-        parts.append(Part(torch.from_numpy(images), rows if several else classes, of_each))
+        labels = rows if several else classes
+        parts.append(ImageSet(torch.from_numpy(images), labels, domains=of_each))
     return Source(parts, tuple(f"c{i}" for i in range(n_classes)))
 
 
