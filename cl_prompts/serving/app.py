@@ -206,7 +206,8 @@ class Service:
         by_class: dict[str, list[int]] = {}
         for label, hit in scored:
             by_class.setdefault(label, []).append(hit)
-        ends = range(max(1, len(hits) // 100), len(hits) + 1, max(1, len(hits) // 100))
+        step = max(1, len(hits) // 100)
+        ends = range(step, len(hits) + 1, step)
         again = [one == two for (one, _), (two, _) in pairwise(scored)]
         return {
             "images": len(hits),
@@ -254,7 +255,7 @@ def _content(file: Any) -> bytes:
 
 def description(calls: tuple[Call, ...]) -> dict[str, Any]:
     """Return the OpenAPI description of calls."""
-    paths: dict[str, dict[str, Any]] = {}
+    paths = {}
     text = {"type": "string"}
     for call in calls:
         content: dict[str, Any] = {}
@@ -264,15 +265,18 @@ def description(calls: tuple[Call, ...]) -> dict[str, Any]:
             fields = {**dict.fromkeys(call.form, text), "image": {**text, "format": "binary"}}
             schema = {"type": "object", "properties": fields, "required": ["image"]}
             content["multipart/form-data"] = {"schema": schema}
-        about: dict[str, Any] = {"summary": call.summary, "operationId": call.name}
-        about["responses"] = {"200": {"description": call.summary}}
+        names = re.findall(r"{(\w+)}", call.path)
+        about = {
+            "summary": call.summary,
+            "operationId": call.name,
+            "parameters": [
+                {"name": name, "in": "path", "required": True, "schema": text} for name in names
+            ],
+            "responses": {"200": {"description": call.summary}},
+        }
         if content:
             about["requestBody"] = {"required": True, "content": content}
-        names = re.findall(r"{(\w+)}", call.path)
-        about["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": text} for name in names
-        ]
-        paths.setdefault(call.path, {})[call.method.lower()] = about
+        paths[call.path] = {call.method.lower(): about}
     info = {"title": "cl-prompts serve", "version": __version__}
     return {"openapi": "3.1.0", "info": info, "paths": paths}
 

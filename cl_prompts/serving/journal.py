@@ -63,25 +63,6 @@ class Event(NamedTuple):
 _EVENT = "kind, sha256, class, undoes, key, predicted, confidence, seq, time"
 
 
-class Prediction(NamedTuple):
-    """Answer to a ``/predict`` call.
-
-    Example:
-        >>> Prediction("1f", "ab12", "cat", 0.9, 2.2, 17).version
-        17
-    """
-
-    id: str
-    sha256: str
-    label: str
-    probability: float
-    confidence: float
-    version: int
-
-
-_PREDICTION = ", ".join(Prediction._fields)
-
-
 class Stored(NamedTuple):
     """Encoded image of a client, and its features (dim,).
 
@@ -119,6 +100,7 @@ class Journal:
         self.keep_images = keep_images
         self._lock = threading.RLock()
         self._database = sqlite3.connect(file, check_same_thread=False)
+        self._database.row_factory = sqlite3.Row
         try:
             self._database.executescript(_SCHEMA)
         except sqlite3.Error as error:
@@ -158,8 +140,8 @@ class Journal:
         if self.keep_images:
             self._database.execute("INSERT OR IGNORE INTO images VALUES (?, ?)", (sha256, content))
 
-    def predict(self, made: Prediction) -> None:
-        """Store a prediction."""
+    def predict(self, *made: object) -> None:
+        """Store id, SHA-256, label, probability, confidence and version of a prediction."""
         places = "INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?)"
         self._database.execute(places, (*made, time.time()))
 
@@ -214,17 +196,16 @@ class Journal:
         """Return a stored image, or None."""
         return self._value("SELECT content FROM images WHERE sha256 = ?", sha256)
 
-    def prediction(self, name: str) -> Prediction | None:
-        """Return a prediction by its id."""
-        found = self._rows(f"SELECT {_PREDICTION} FROM predictions WHERE id = ?", name)
-        return Prediction(*found[0]) if found else None
+    def prediction(self, name: str) -> Any:
+        """Return a prediction by its id, as a row with the columns of :meth:`queue`, or None."""
+        return next(iter(self._rows("SELECT * FROM predictions WHERE id = ?", name)), None)
 
-    def queue(self, most: int) -> list[Prediction]:
+    def queue(self, most: int) -> list[dict[str, Any]]:
         """Return the last prediction of images without a label, the least certain first."""
-        query = f"""SELECT {_PREDICTION} FROM predictions
+        query = """SELECT id, sha256, label, probability, confidence, version FROM predictions
             WHERE rowid IN (SELECT max(rowid) FROM predictions GROUP BY sha256)
             AND sha256 NOT IN (SELECT sha256 FROM learned) ORDER BY confidence LIMIT ?"""
-        return [Prediction(*row) for row in self._rows(query, most)]
+        return list(map(dict, self._rows(query, most)))
 
     def confidences(self, most: int) -> list[float]:
         """Return the last confidences of learned images of known classes, ascending."""

@@ -17,7 +17,7 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained.ledger import SAMPLED, digest
 from cl_prompts.experiments.trained.model import Model
 from cl_prompts.experiments.trained.predicting import threshold_at
-from cl_prompts.serving.journal import Event, Journal, Prediction, Stored
+from cl_prompts.serving.journal import Event, Journal, Stored
 from cl_prompts.serving.live_sums import EVERY, LiveSums
 from cl_prompts.serving.snapshot import Refused, Snapshot
 from cl_prompts.serving.uploads import checked_label
@@ -109,8 +109,8 @@ class Learner:
         now = self.snapshot
         label, probability, sure, best = now.predict(image.features)
         if self.refusal is None:
-            made = Prediction(name, image.sha256, label, probability, sure, now.version)
-            self._submit(lambda: self._store(made, image))
+            made = (name, image.sha256, label, probability, sure, now.version)
+            self._submit(lambda: self._store(image, *made))
         answer = {"id": name, "label": label, "probability": probability, "best": best}
         return {**answer, "version": now.version}
 
@@ -128,9 +128,7 @@ class Learner:
 
     def queue(self) -> Future[Answer]:
         """Return predicted images without a label, the least certain first."""
-        return self._submit(
-            lambda: lambda: {"queue": [one._asdict() for one in self.journal.queue(_QUEUE)]}
-        )
+        return self._submit(lambda: lambda: {"queue": self.journal.queue(_QUEUE)})
 
     def model(self) -> Model:
         """Return the model as of now, with its history, to save.
@@ -200,11 +198,11 @@ class Learner:
         made.take(sums, what, np.array(new, np.uint8).reshape(-1, 32))
         return lambda: {"model": made}
 
-    def _store(self, made: Prediction, image: Stored) -> Callable[[], Answer]:
+    def _store(self, image: Stored, *made: object) -> Callable[[], Answer]:
         if self.journal.size < QUOTA:
             with self.journal.transaction():
                 self.journal.store(image)
-                self.journal.predict(made)
+                self.journal.predict(*made)
         return dict
 
     def _commit(self, *events: Event, image: Stored | None = None) -> Event:
@@ -225,7 +223,7 @@ class Learner:
             made = self.journal.prediction(image)
             if made is None:
                 raise Refused(404, f"there is not a prediction {image!r}: send the image")
-            sha256, before, sure, stored = made.sha256, made.label, made.confidence, None
+            sha256, before, sure, stored = made["sha256"], made["label"], made["confidence"], None
         elif self.journal.size >= QUOTA:
             raise Refused(507, "the journal has reached its quota of disk: export the model")
         else:

@@ -8,7 +8,6 @@ from io import BytesIO
 from PIL import Image
 from torch import Tensor
 
-from cl_prompts.datasets.classes import check_names
 from cl_prompts.datasets.decoding import FORMATS, decode
 from cl_prompts.datasets.files import StoredImage
 from cl_prompts.errors import RunError
@@ -46,17 +45,21 @@ def checked_label(label: str, classes: Sequence[str]) -> str:
     Raises:
         InputError: a name that classes cannot have.
     """
-    label = unicodedata.normalize("NFC", label).strip()
+    label = _plain(label)
     if not label or len(label) > _LONGEST or not label.isprintable():
         raise Refused(422, f"a label has 1 to {_LONGEST} printable characters")
     if label == UNKNOWN:
         raise Refused(422, f"{UNKNOWN!r} means that the model is not sure: choose another name")
     for name in classes:
-        if name.casefold() == label.casefold() and name != label:
+        if _plain(name) == label:
+            return name
+        if _plain(name).casefold() == label.casefold():
             raise Refused(422, f"the model has the class {name!r}: write {name!r}, not {label!r}")
-    if label not in classes:
-        check_names("this model", [*classes, label])
     return label
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def _size(content: bytes) -> tuple[int, int]:

@@ -345,3 +345,12 @@ def test_command_lines_are_refused() -> None:
         port = other.getsockname()[1]
         with pytest.raises(InputError, match=f"127.0.0.1:{port} cannot be used"):
             command.serve(None, "127.0.0.1", port, None)
+
+
+def test_answers_are_sent_at_once() -> None:
+    with (
+        command.listen("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

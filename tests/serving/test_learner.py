@@ -192,8 +192,8 @@ def test_the_least_certain_prediction_is_first_in_the_queue(begin: Begin) -> Non
         session.predict(number)
     session.learner.learn("22", "cat").result()
     queue = session.learner.journal.queue(10)
-    assert {one.id for one in queue} == {"20", "21", "23", "24", "25"}
-    assert queue == sorted(queue, key=lambda one: one.confidence)
+    assert {one["id"] for one in queue} == {"20", "21", "23", "24", "25"}
+    assert queue == sorted(queue, key=lambda one: one["confidence"])
 
 
 def test_a_full_disk_loses_nothing(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
