@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-import cl_prompts
+from structure import PACKAGE, dotted, parsed, python_files
+
 from tests.forked import forked
 
-PACKAGE = Path(cl_prompts.__file__).parent
-FILES = sorted(PACKAGE.rglob("*.py"))
+FILES = python_files(PACKAGE)
 EVERYWHERE = {"catalog", "errors", "checks", "seeds", "state", "user_code", "versions"}
 PARTS = {"backbones", "prompts", "closed_form", "models", "losses", "training", "metrics"}
 #: room, of the package or of experiments -> the rooms that CONTRIBUTING.md allows it to import from
@@ -52,12 +52,7 @@ def room_of(file: Path) -> str:
     return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def name_of(file: Path) -> str:
-    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-MODULES = {name_of(file) for file in FILES}
+MODULES = {dotted(file) for file in FILES}
 
 
 def inner_room_of(file: Path) -> str:
@@ -77,18 +72,13 @@ def statements(tree: ast.AST) -> Iterator[ast.stmt]:
 
 
 @cache
-def tree_of(file: Path) -> ast.Module:
-    return ast.parse(file.read_text())
-
-
-@cache
 def imports(file: Path) -> list[tuple[str, str]]:
     """What a file imports as (module, name in it); without a name where it imports the module."""
     return list(_imports(file))
 
 
 def _imports(file: Path) -> Iterator[tuple[str, str]]:
-    for node in statements(tree_of(file)):
+    for node in statements(parsed(file)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

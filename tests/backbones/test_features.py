@@ -7,9 +7,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from cl_prompts.backbones.architecture import Features
-from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.backbones.vit import FrozenViT
+from cl_prompts.backbones import Features, FrozenViT, PromptPlan
 from cl_prompts.errors import InputError
 from tests.golden_numbers import PLAIN, Golden
 from tests.toy_vits import VIT_VARIANTS, lively_vit

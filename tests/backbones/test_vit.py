@@ -10,10 +10,8 @@ from timm.models.vision_transformer import Block, ParallelThingsBlock, VisionTra
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from cl_prompts.backbones import devices
+from cl_prompts.backbones import FrozenViT, PromptPlan, devices
 from cl_prompts.backbones.devices import check_precision, computes_bf16, pick_device
-from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.errors import InputError
 from tests.toy_vits import TINY, VIT_VARIANTS, tiny_vit
 

@@ -5,9 +5,7 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from cl_prompts.closed_form.discriminant import RegularisedDiscriminant
-from cl_prompts.closed_form.pooled_ridge import PooledRidge
-from cl_prompts.closed_form.prototype_classifiers import StreamingLDA
+from cl_prompts.closed_form import PooledRidge, RegularisedDiscriminant, StreamingLDA
 from tests.models.classifier_data import CLASSES, DIM, data, fed
 
 CUTS = list(range(3, 150, 11))

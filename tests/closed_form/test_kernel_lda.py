@@ -6,9 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.closed_form.kernel_lda import ClasswiseLDA, KernelLDA
-from cl_prompts.closed_form.prototype_classifiers import StreamingLDA
-from cl_prompts.closed_form.ridge import RandomExpansion
+from cl_prompts.closed_form import ClasswiseLDA, KernelLDA, RandomExpansion, StreamingLDA
 from tests.golden_numbers import Golden
 from tests.models.classifier_data import DIM, data
 

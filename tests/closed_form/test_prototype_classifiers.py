@@ -8,12 +8,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestCentroid
 
-from cl_prompts.closed_form.prototype_classifiers import (
-    NearestClassMean,
-    PrototypeClassifier,
-    StreamingLDA,
-)
-from cl_prompts.closed_form.ranpac import RanPAC
+from cl_prompts.closed_form import NearestClassMean, PrototypeClassifier, RanPAC, StreamingLDA
 from cl_prompts.closed_form.ridge import attempt_positive
 from cl_prompts.errors import RunError
 from cl_prompts.models.base import finite

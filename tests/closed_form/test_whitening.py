@@ -8,12 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cl_prompts.closed_form.whitening import (
-    FeatureWhitening,
-    HeadInput,
-    inverse_root,
-    newton_schulz,
-)
+from cl_prompts.closed_form import FeatureWhitening
+from cl_prompts.closed_form.whitening import HeadInput, inverse_root, newton_schulz
 
 DIM = 8
 every = pytest.mark.parametrize("kind", get_args(HeadInput))

@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from cl_prompts.datasets import dataset, fingerprint
+from cl_prompts.datasets import DataSet, ImageSet, PrivateRandom, as_dataset, dataset, fingerprint
 from cl_prompts.datasets.combined import joined
-from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
 from cl_prompts.datasets.fingerprint import file_hash, fingerprint_change
-from cl_prompts.datasets.transforms import PrivateRandom
 from cl_prompts.errors import InputError
 from tests.datasets.test_readers import write_tiny_imagenet
 from tests.datasets.toys import Own, load, refusal, write_folder, write_image

@@ -9,14 +9,9 @@ import torch
 from PIL import Image
 
 import cl_prompts
-from cl_prompts.datasets.dataset import DataSet, ImageSet, as_dataset
+from cl_prompts.datasets import DataSet, ImageSet, as_dataset, dataset_options, find_dataset
 from cl_prompts.datasets.decoding import decode
-from cl_prompts.datasets.registry import (
-    augmentation_of,
-    dataset_of_function,
-    dataset_options,
-    find_dataset,
-)
+from cl_prompts.datasets.registry import augmentation_of, dataset_of_function
 from tests.datasets.toys import load, refusal, write_csv
 
 

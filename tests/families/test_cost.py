@@ -8,12 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cl_prompts.backbones import FrozenViT
 from cl_prompts.backbones.mac_counter import MACCounter
-from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.models.base import ContinualModel, Output
-from cl_prompts.models.multi_lane import MultiLaneViT
-from cl_prompts.models.prototype import PrototypeViT
-from cl_prompts.models.routers import AnalyticRouter
+from cl_prompts.models import AnalyticRouter, ContinualModel, MultiLaneViT, Output, PrototypeViT
 from cl_prompts.scenarios import iid_benchmark
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import finished

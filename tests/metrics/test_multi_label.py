@@ -14,12 +14,10 @@ from sklearn.metrics import average_precision_score, f1_score
 from torch import Tensor
 
 from cl_prompts.errors import RunError
-from cl_prompts.metrics.continual import a_avg, a_last, task_accuracy, task_forgetting
-from cl_prompts.metrics.curve import Curve, Evaluation
+from cl_prompts.metrics import Curve, Evaluation, a_avg, a_last, average_precision, f1_scores
+from cl_prompts.metrics.continual import task_accuracy, task_forgetting
 from cl_prompts.metrics.multi_label import (
     THRESHOLDS,
-    average_precision,
-    f1_scores,
     fixed_average_precision,
     images_with,
     multi_label_results,

@@ -10,13 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.losses.mvp import mvp_classification_loss
-from cl_prompts.models.alignment import BatchAlignment, aligned, directions
-from cl_prompts.models.base import Output
-from cl_prompts.prompts.pools import PrependedTokenPool
-from cl_prompts.prompts.selectors import NearestKeys
+from cl_prompts.backbones import FrozenViT, PromptPlan
+from cl_prompts.losses import mvp_classification_loss
+from cl_prompts.models import BatchAlignment, Output
+from cl_prompts.models.alignment import aligned, directions
+from cl_prompts.prompts import NearestKeys, PrependedTokenPool
 from cl_prompts.strategies import MISA
 from tests.golden_numbers import Golden, add_position, golden_vit, gradient, put
 

@@ -6,19 +6,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.closed_form.whitening import FeatureWhitening
-from cl_prompts.models.base import Output
-from cl_prompts.models.heads import CosineHead
-from cl_prompts.models.prompted import (
-    InstanceLogitMask,
-    PromptedViT,
-    innermost_selector,
-    prompt_usage,
+from cl_prompts.closed_form import FeatureWhitening
+from cl_prompts.models import CosineHead, InstanceLogitMask, Output, PromptedViT
+from cl_prompts.models.prompted import innermost_selector, prompt_usage
+from cl_prompts.prompts import (
+    BatchwisePrompt,
+    NearestKeys,
+    PrefixPool,
+    SharedTokens,
+    TaskSlots,
+    TokenPool,
 )
-from cl_prompts.prompts.pools import SharedTokens, TokenPool
-from cl_prompts.prompts.prefixes import PrefixPool
-from cl_prompts.prompts.selectors import NearestKeys
-from cl_prompts.prompts.task_selectors import BatchwisePrompt, TaskSlots
 from tests.toy_vits import tiny_vit
 
 IMAGES = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(7))

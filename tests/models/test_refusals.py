@@ -4,19 +4,17 @@ from pathlib import Path
 
 import torch
 
-from cl_prompts.closed_form.anacp import AnaCP
-from cl_prompts.closed_form.balanced_ridge import BalancedRidge
-from cl_prompts.closed_form.kernel_lda import ClasswiseLDA
-from cl_prompts.closed_form.mahalanobis import MahalanobisPerClass
-from cl_prompts.closed_form.prototype_classifiers import NearestClassMean
-from cl_prompts.closed_form.ridge import RandomExpansion, RidgeStatistics
-from cl_prompts.models.adapted import AdaptedViT
-from cl_prompts.models.multi_lane import MultiLaneViT
-from cl_prompts.models.prompted import PromptedViT
-from cl_prompts.models.prototype import PrototypeViT
-from cl_prompts.prompts.pools import SharedTokens, TokenPool
-from cl_prompts.prompts.selectors import NearestKeys
-from cl_prompts.prompts.task_adapters import TaskAdapters
+from cl_prompts.closed_form import (
+    AnaCP,
+    BalancedRidge,
+    ClasswiseLDA,
+    MahalanobisPerClass,
+    NearestClassMean,
+    RandomExpansion,
+    RidgeStatistics,
+)
+from cl_prompts.models import AdaptedViT, MultiLaneViT, PromptedViT, PrototypeViT
+from cl_prompts.prompts import NearestKeys, SharedTokens, TaskAdapters, TokenPool
 from tests.refusals import check_refusals
 from tests.toy_vits import tiny_vit
 

@@ -12,10 +12,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.prompts import PatchSelection
-from cl_prompts.prompts.selectors import ClassTokenQuery
+from cl_prompts.backbones import FrozenViT, PromptPlan
+from cl_prompts.prompts import ClassTokenQuery, PatchSelection
 from cl_prompts.strategies import Budget, Distillation
 from tests.refusals import check_refusals
 from tests.toy_data import Blobs, experiences

@@ -33,7 +33,7 @@ SPLITS: dict[str, BaseSplit] = {
 pytestmark = pytest.mark.parametrize("name", SPLITS)
 
 
-def test_is_a_read_only_sequence_over_tasks(name: str) -> None:
+def test_is_a_read_only_sequence_over_tasks_that_counts_classes(name: str) -> None:
     split = SPLITS[name]
     assert len(split) == split.n_tasks == len(list(split)) == 3
     assert split.n_classes == 12
@@ -48,10 +48,6 @@ def test_is_a_read_only_sequence_over_tasks(name: str) -> None:
         split.counts[0, 0] = 1
     with pytest.raises(AttributeError):
         split.n_samples = 2
-
-
-def test_visible_seen_and_occurrences(name: str) -> None:
-    split = SPLITS[name]
     assert np.array_equal(split.visible, split.counts > 0)
     for task in range(3):
         assert np.array_equal(split.seen[task], split.counts[: task + 1].any(axis=0))

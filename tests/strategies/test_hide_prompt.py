@@ -76,11 +76,16 @@ def test_evaluation_is_the_published_one(layout: PrefixLayout, name: str) -> Non
 def test_without_boundaries_each_period_starts_a_prefix_and_the_last_one_stays() -> None:
     strategy = make("hide_prompt", pool_size=2, train_mb_size=12)
 
-    def place(*_: Any) -> tuple[int, int]:
-        return strategy.samples_seen, strategy.router.current
+    def place(*_: Any) -> tuple[int, int, int, int]:
+        router = strategy.router
+        earlier = (router.task_of >= 0) & (router.task_of < router.current)
+        means = int(earlier.sum()), len(strategy.earlier_means())
+        return strategy.samples_seen, router.current, *means
 
-    for seen, slot in noted(strategy, "training_loss", place, experiences()):
+    for seen, slot, earlier, means in noted(strategy, "training_loss", place, experiences()):
         assert slot == (0 if seen < 24 else 1)
+        # Only classes of earlier prefixes repel features.
+        assert means == earlier == 2 * slot
     owners = strategy.router.task_of
     assert set(owners.tolist()) == {0, 1}
     head, _ = strategy.plugin(HeadAlignment).current(announced=False)
@@ -113,17 +118,3 @@ def test_features_are_kept_apart_from_means_of_earlier_tasks() -> None:
     sizes = noted(strategy, "training_loss", lambda *_: len(strategy.earlier_means()), stream)
     assert sizes[0] == 0
     assert sorted(set(sizes)) == [0, 20, 40]  # ten centroids of two classes a task
-
-
-def test_without_boundaries_only_classes_of_earlier_prefixes_repel_features() -> None:
-    strategy = make("hide_prompt", pool_size=2, train_mb_size=12)
-
-    def means(*_: Any) -> tuple[int, int, int]:
-        router = strategy.router
-        earlier = (router.task_of >= 0) & (router.task_of < router.current)
-        return router.current, int(earlier.sum()), len(strategy.earlier_means())
-
-    found = noted(strategy, "training_loss", means, experiences())
-    assert all(wanted == given for _, wanted, given in found)
-    assert {given for current, _, given in found if current == 0} == {0}
-    assert {given for current, _, given in found if current == 1} == {2}

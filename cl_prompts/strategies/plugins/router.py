@@ -5,7 +5,6 @@ from torch import nn
 
 from cl_prompts.checks import Count, Positive
 from cl_prompts.closed_form.ridge import Expansion
-from cl_prompts.errors import InputError
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.routers import AnalyticRouter
 from cl_prompts.prompts.pools import ExpertTokens

@@ -1,5 +1,6 @@
 """TensorBoard of a run agrees with its metrics.csv."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,24 +19,33 @@ from cl_prompts.experiments.tracking.progress import Watcher
 from tests.experiments.commands import PROBE, rows, summary
 from tests.few_images import few_images
 
+PAGE = Path(__file__).parents[3] / "docs" / "reference" / "tensorboard.md"
 
-@pytest.mark.parametrize(
-    ("tag", "metric", "scope"),
-    [
-        ("accuracy/anytime", "anytime_accuracy", "seen"),
-        ("accuracy/task_end", "task_end_accuracy", "seen"),
-        ("task_accuracy/task_1", "task_end_accuracy", "task:1"),
-        ("loss/train", "loss", "train"),
-        ("forgetting", "forgetting", "seen"),
-    ],
-)
-def test_scalars_are_those_of_the_file(mvp_run: Path, tag: str, metric: str, scope: str) -> None:
-    written = [(int(r[0]), float(r[3])) for r in rows(mvp_run) if r[1:3] == [metric, scope]]
-    shown = EventAccumulator(str(mvp_run)).Reload().Scalars(tag)
-    assert written
-    assert [event.step for event in shown] == [samples for samples, _ in written]
-    values = [value for _, value in written]
-    assert [event.value for event in shown] == pytest.approx(values, abs=1e-6)
+#: tag -> metric and scope
+TAGS = {
+    "accuracy/anytime": ["anytime_accuracy", "seen"],
+    "accuracy/task_end": ["task_end_accuracy", "seen"],
+    "task_accuracy/task_1": ["task_end_accuracy", "task:1"],
+    "loss/train": ["loss", "train"],
+    "forgetting": ["forgetting", "seen"],
+}
+
+
+def test_scalars_are_those_of_the_files_and_documented(mvp_run: Path) -> None:
+    events = EventAccumulator(str(mvp_run)).Reload()
+    shown = {tag: events.Scalars(tag) for tag in events.Tags()["scalars"]}
+    for tag, place in TAGS.items():
+        written = [(int(r[0]), float(r[3])) for r in rows(mvp_run) if r[1:3] == place]
+        assert written
+        assert [event.step for event in shown[tag]] == [samples for samples, _ in written]
+        values = [value for _, value in written]
+        assert [event.value for event in shown[tag]] == pytest.approx(values, abs=1e-6)
+    for name, value in summary(mvp_run)["results"].items():
+        if value is not None:
+            assert shown[f"final/{name}"][-1].value == pytest.approx(value, abs=1e-6)
+    tags_of_page = re.findall(r"^\| `([^`]+)` \|", PAGE.read_text(), flags=re.MULTILINE)
+    patterns = [re.sub(r"<\w+>", "[a-z0-9_]+", re.escape(tag)) for tag in tags_of_page]
+    assert not [tag for tag in shown if not any(re.fullmatch(p, tag) for p in patterns)]
 
 
 def test_one_a_auc_in_the_progress_line_the_table_and_tensorboard(

@@ -43,14 +43,12 @@ def test_the_threshold_leaves_the_rate_below_it(rate: float, n: int, place: int)
     assert threshold_at(rate, [float(value) for value in range(n)]) == place
 
 
-def test_unknown_has_the_score_of_the_best_class() -> None:
+def test_rows_have_path_label_and_score() -> None:
+    # An unknown image has the score of the best class.
     scores = torch.tensor([[0.4, 0.6], [0.3, 0.2]])
     found = Predictions(("cat", "dog"), scores, ((UNKNOWN,), ("cat",)))
     lines = predictions_csv(["1.png", "2.png"], found).splitlines()
     assert lines[1:] == ["1.png,unknown,0.6000", "2.png,cat,0.3000"]
-
-
-def test_rows_have_path_label_and_score() -> None:
     scores = torch.tensor([[0.25, 0.75], [0.9, 0.6]])
     found = Predictions(("cat", "a dog, old"), scores, (("a dog, old",), ("cat", "a dog, old")))
     assert predictions_csv(["1.png", "2.png"], found) == (
@@ -59,9 +57,7 @@ def test_rows_have_path_label_and_score() -> None:
     lines = predictions_csv(["1.png", "2.png"], found, all_scores=True).splitlines()
     assert lines[0] == 'path,label,score,cat,"a dog, old"'
     assert lines[1].endswith(",0.2500,0.7500")
-
-
-def test_scores_without_calibration_become_ranks() -> None:
+    # Scores without calibration become ranks.
     found = Predictions(("a", "b"), torch.tensor([[0.2, 1.7]]), (("b", "a"),), calibrated=False)
     assert predictions_csv(["1.png"], found, all_scores=True) == (
         "path,label,rank,a,b\n1.png,b;a,1;2,2,1"

@@ -1,7 +1,6 @@
 """Replay: references to past samples, and batches of them."""
 
 import gc
-from typing import Any
 from weakref import ref
 
 import torch
@@ -12,18 +11,12 @@ from cl_prompts.training.buffers import ReservoirBuffer
 from tests.toy_data import N_CLASSES, experiences
 
 
-def filled(size: int = 12, scenario: str = "mlcil") -> tuple[Replay, list[Any]]:
-    replay = Replay(ReservoirBuffer(size, width=2, seed=0), 4)
-    stream = experiences(scenario)
+def test_a_draw_reads_the_samples_that_its_slots_point_to_and_labels_need_no_images() -> None:
+    replay, stream = Replay(ReservoirBuffer(12, width=2, seed=0), 4), experiences("mlcil")
     for experience in stream:
         replay.enter(experience, classes_of(experience, N_CLASSES))
         rows = torch.arange(len(experience.dataset))
         replay.add(rows, torch.stack([torch.as_tensor(y) for y in experience.dataset.targets]))
-    return replay, stream
-
-
-def test_a_draw_reads_the_samples_that_its_slots_point_to() -> None:
-    replay, stream = filled()
     (images, labels, *_), annotated, slots = replay.draw(0)
     assert len(slots) == len(slots.unique()) == 4
     for i, (source, row) in enumerate(replay.buffer.slots[slots].tolist()):

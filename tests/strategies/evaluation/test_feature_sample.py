@@ -5,11 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.closed_form.anacp import AnaCP
+from cl_prompts.closed_form import AnaCP, NearestClassMean, PooledRidge, PrototypeClassifier, RanPAC
 from cl_prompts.closed_form.held_out import HeldOutSample
-from cl_prompts.closed_form.pooled_ridge import PooledRidge
-from cl_prompts.closed_form.prototype_classifiers import NearestClassMean, PrototypeClassifier
-from cl_prompts.closed_form.ranpac import RanPAC
 from cl_prompts.metrics.confidence import temperature_of
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
 

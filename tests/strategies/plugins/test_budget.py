@@ -49,12 +49,9 @@ def schedule(relative_cost: float, batches: int) -> list[int]:
     return trained
 
 
-@pytest.mark.parametrize("cost", [1, 2, 3, 6])
-def test_a_method_of_integer_cost_trains_every_so_many_batches(cost: int) -> None:
-    assert schedule(cost, 120) == list(range(0, 120, cost))
-
-
-def test_a_fractional_cost_trains_its_share() -> None:
+def test_a_method_trains_every_so_many_batches_or_its_share_of_them() -> None:
+    for cost in (1, 2, 3, 6):
+        assert schedule(cost, 120) == list(range(0, 120, cost))
     assert schedule(2.5, 120) == [batch for batch in range(120) if batch % 5 in (0, 3)]
     assert len(schedule(4 / 3, 120)) == 90
 

@@ -13,7 +13,6 @@ from tests.toys import fit, make, same, weights
 
 #: one of each way to select prompts and to build them
 KINDS = ("l2p", "dual_prompt", "coda_prompt", "single_prompt", "flyprompt", "hide_prompt")
-every = pytest.mark.parametrize("kind", KINDS)
 
 
 def aligned(kind: str, scenario: str = "si_blurry", **changes: Any) -> tuple[Any, HeadAlignment]:
@@ -24,8 +23,11 @@ def aligned(kind: str, scenario: str = "si_blurry", **changes: Any) -> tuple[Any
 
 
 @pytest.mark.parametrize("kind", ["mvp", *KINDS])
-def test_a_task_end_moves_the_head_alone_from_the_second_task_on(kind: str) -> None:
-    strategy, plugin = aligned(kind, "class_incremental", online_iter=1)
+def test_task_ends_know_the_features_of_evaluation_and_from_the_second_on_move_the_head_alone(
+    kind: str,
+) -> None:
+    strategy, plugin = aligned(kind, "class_incremental", statistics="variance", online_iter=1)
+    stream = experiences("class_incremental")
     moved = []
     end = plugin.end_of_task
 
@@ -36,19 +38,6 @@ def test_a_task_end_moves_the_head_alone_from_the_second_task_on(kind: str) -> N
         moved.append({name for name in before if not torch.equal(before[name], after[name])})
 
     plugin.end_of_task = noting
-    fit(strategy, experiences("class_incremental")[:2])
-    # The classifier of queries is one of the two heads of HiDe-Prompt.
-    heads = [{n for n in names if n.startswith(("head.", "selector.cl"))} for names in moved]
-    assert moved == heads
-    first, second = moved
-    assert not first
-    assert "head.weight" in second
-
-
-@every
-def test_statistics_are_those_of_the_task_as_evaluation_sees_it(kind: str) -> None:
-    strategy, plugin = aligned(kind, "class_incremental", statistics="variance", online_iter=1)
-    stream = experiences("class_incremental")
     fit(strategy, stream[:1])
     alignment = plugin.current(announced=True)[0]
     data = stream[0].dataset
@@ -62,6 +51,13 @@ def test_statistics_are_those_of_the_task_as_evaluation_sees_it(kind: str) -> No
     for c in (0, 1):
         torch.testing.assert_close(alignment.mean[c, 0], raw[labels == c].mean(dim=0))
         assert alignment.count[c, 0] == (labels == c).sum()
+    fit(strategy, stream[1:2])
+    # The classifier of queries is one of the two heads of HiDe-Prompt.
+    heads = [{n for n in names if n.startswith(("head.", "selector.cl"))} for names in moved]
+    assert moved == heads
+    first, second = moved
+    assert not first
+    assert "head.weight" in second
 
 
 @pytest.mark.parametrize("statistics", ["centroids", "covariance", "variance"])
