@@ -4,14 +4,13 @@ Commands on finished runs are in ``outcomes``. ``arguments`` describes arguments
 commands have.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
-from rich.console import Console
 
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import models, outcomes
@@ -146,36 +145,24 @@ def run(
     console = outcomes.console_of()
     if resume is not None:
         with stop_says("stopped: the same command continues"):
-            from cl_prompts.experiments.runner.running import resume as resumed
+            from cl_prompts.experiments.runner.running import resumed
 
-            folders = resumed(resume, console=console, trust_code=trust_code, jobs=jobs)
-            _collect(folders, None if (resume / "config.yaml").is_file() else resume, console)
+            runs = resumed(resume, console=console, trust_code=trust_code, jobs=jobs)
+            outcomes.execute(runs, None if (resume / "config.yaml").is_file() else resume)
         return
     with stop_says("stopped before the first run began"):
         check_recipe_code(str(recipe), settings, trust_code)
         # Before imports that take seconds, so that a wrong name or key is reported at once.
         from cl_prompts.experiments.recipes.run_config import plan
 
-        runs = plan(str(recipe), settings)
-        from cl_prompts.experiments.runner.running import run_all
+        planned = plan(str(recipe), settings)
+        from cl_prompts.experiments.runner.running import new_runs
 
-        folders = run_all(runs, out=out, console=console, command=command_line, jobs=jobs)
-        above = out / runs[0].recipe
-        finished = _collect(folders, above, console)
-        own = runs[0].dataset["name"] in ("folder", "csv", "hf")
-        print(outcomes.next_steps(finished[0], None if own else above))
-
-
-def _collect(folders: Iterator[Path], above: Path | None, console: Console) -> list[Path]:
-    """Wait for runs and report on the finished ones, also where one fails."""
-    finished: list[Path] = []
-    try:
-        for folder in folders:
-            finished.append(folder)
-    finally:
-        if finished:
-            outcomes.conclude(finished, above, console)
-    return finished
+        runs = new_runs(planned, out=out, console=console, command=command_line, jobs=jobs)
+        above = out / planned[0].recipe
+        outcomes.execute(runs, above)
+        own = planned[0].dataset["name"] in ("folder", "csv", "hf")
+        print(outcomes.next_steps(runs.finished[0], None if own else above))
 
 
 @stop_says("stopped: the same command continues")
@@ -234,12 +221,7 @@ def sweep(
 
     sweep = Sweep(runs, **where)
     sweep.check()
-    try:
-        sweep.execute()
-    finally:
-        if sweep.finished:
-            outcomes.conclude(sweep.finished, out / runs[0].recipe, where["console"])
-    sweep.conclude()
+    outcomes.execute(sweep, out / runs[0].recipe)
 
 
 def serve(

@@ -360,11 +360,12 @@ def _continue_run(
     print("\n".join(lines))
     from cl_prompts.experiments.results.history import BEFORE_AFTER, before_after
     from cl_prompts.experiments.run_folder.runs import collect
-    from cl_prompts.experiments.runner.running import run_all
+    from cl_prompts.experiments.runner.running import new_runs
 
     console = outcomes.console_of()
-    (folder,) = run_all([run], out=out, console=console, command=command_line)
-    outcomes.conclude([folder], None, console)
+    runs = new_runs([run], out=out, console=console, command=command_line)
+    outcomes.execute(runs, None)
+    (folder,) = runs.finished
     rows = [row.texts for row in before_after(*collect([folder]))]
     console.print(outcomes.table(BEFORE_AFTER, rows, right=BEFORE_AFTER[1:]))
     print(outcomes.next_steps(folder))

@@ -23,6 +23,7 @@ from cl_prompts.experiments.executors.signals import stop_says
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.results.comparison import Grid
+    from cl_prompts.experiments.runner.running import Runs
 
 
 def report(
@@ -103,6 +104,16 @@ def console_of() -> Console:
     # Text for a file need not be broken at 80 columns; :cat: in a name is not an emoji.
     has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(emoji=False, width=None if has_width else 140)
+
+
+def execute(runs: Runs, above: Path | None) -> None:
+    """Execute runs, and report on the finished ones, also where another one fails."""
+    try:
+        runs.execute()
+    finally:
+        if runs.finished:
+            conclude(runs.finished, above, runs.console)
+    runs.conclude()
 
 
 def conclude(folders: Sequence[Path], above: Path | None, console: Console) -> None:

@@ -2,9 +2,9 @@
 
 import sys
 import traceback
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from shlex import quote
@@ -68,12 +68,91 @@ class RunJob(Job):
 _shared = cache(Resources)
 
 
-def run_all(
-    plan: Sequence[RunConfig], *, out: Path, console: Console, command: str, jobs: int | None = None
-) -> Iterator[Path]:
-    """Check all runs, then execute them; yield the folder of each finished run.
+@dataclass
+class Runs:
+    """Runs of a command, executed unless they are finished.
 
-    The plan is written above the run folders, so that :func:`resume` can finish it.
+    Attributes:
+        runs: the planned runs.
+        console: console for the progress.
+        place: folder of the run, or of the plan of several.
+        how: executor and number of parallel runs.
+        out: parent of the folder for Slurm jobs.
+        resources: backbones and image checks that runs in this process share.
+        built: a single run, if it is built already.
+        faults: label and error of each failed run.
+    """
+
+    runs: list[plans.PlannedRun]
+    console: Console
+    place: Path = Path()
+    how: Launching = field(default_factory=Launching)
+    out: Path = Path("runs")
+    resources: Resources = field(default_factory=Resources)
+    built: Run | None = None
+    faults: list[tuple[str, Exception]] = field(default_factory=list)
+
+    @property
+    def finished(self) -> list[Path]:
+        """Folders of the finished runs."""
+        return [run.folder for run in self.runs if run.state == "finished"]
+
+    def execute(self) -> list[Path]:
+        """Execute the unfinished runs; failed ones do not stop the others.
+
+        Returns:
+            the folders of all runs.
+
+        Raises:
+            Interrupted: by a signal; each run has saved its state.
+        """
+        jobs = jobs_of(self.runs)
+        shared = self.resources, self.out, self.built
+        try:
+            with stop_says(self.continuation), Display(self.console, len(self.runs)) as display:
+                for job, fault in executed(jobs, self.how, display, *shared):
+                    if fault is not None:
+                        self.faults.append((job.label, fault))
+        finally:
+            for run in self.runs:
+                if run.state == "missing":
+                    with suppress(OSError):
+                        run.folder.rmdir()  # fails unless it is empty
+        return [run.folder for run in self.runs]
+
+    def conclude(self) -> None:
+        """Raise the error of a single failed run; of several runs, list the failed ones and raise
+        ``RunError``."""
+        if len(self.runs) == 1:
+            for _, fault in self.faults:
+                raise fault
+        list_faults(self.faults)
+        if self.faults:
+            failed = f"{len(self.faults)} of {len(self.runs)} runs failed"
+            raise RunError(f"{failed}. To retry them: {self.retry}")
+
+    @property
+    def retry(self) -> str:
+        """The command that finishes the runs."""
+        trust = " --trust-code" if any(run.settings.user_code() for run in self.runs) else ""
+        return f"cl-prompts run --resume {quote(str(self.place))}{trust}"
+
+    def continuation(self) -> str:
+        """Return how to continue after a stop."""
+        states = {run.state for run in self.runs}
+        if states == {"finished"}:
+            return "stopped after the last run"
+        if len(self.runs) == 1 and states == {"missing"}:
+            return "stopped before the run was begun"
+        return f"stopped; continue with: {self.retry}"
+
+
+def new_runs(
+    plan: Sequence[RunConfig], *, out: Path, console: Console, command: str, jobs: int | None = None
+) -> Runs:
+    """Check runs and make their folders.
+
+    The plan is written above the folders, so that :func:`resumed` can finish it.
 
     Args:
         plan: settings of the runs.
@@ -83,9 +162,7 @@ def run_all(
         jobs: parallel runs; None chooses, see :func:`processes`.
 
     Raises:
-        InputError: a run cannot be built; no run has started.
-        RunError: a fault during a run.
-        Interrupted: a signal came.
+        InputError: a run cannot be built.
     """
     resources = Resources()
     # Before the first run trains: a mistake in the last one must show now, not tomorrow.
@@ -99,38 +176,23 @@ def run_all(
         place = out / plan[0].recipe
         plans.write_plan(place, runs)
     built = last if len(runs) == 1 else None  # a single run is built only once
-    try:
-        yield from _finish(runs, place, console, jobs, resources, built)
-    finally:
-        remove_empty(runs)
+    how = Launching(jobs=processes(jobs, runs))
+    return Runs(runs, console, place, how, resources=resources, built=built)
 
 
-def remove_empty(runs: Sequence[plans.PlannedRun]) -> None:
-    """Remove the empty folders of runs that never started."""
-    for run in runs:
-        if run.state == "missing":
-            with suppress(OSError):
-                run.folder.rmdir()  # fails unless it is empty
-
-
-def resume(
+def resumed(
     path: Path, *, console: Console, trust_code: bool = False, jobs: int | None = None
-) -> Iterator[Path]:
-    """Resume an unfinished run from its last checkpoint, or finish all runs of a plan.
+) -> Runs:
+    """Return an unfinished run, or all runs of an unfinished plan.
 
     Args:
         path: folder of a run or of a plan.
         console: console for the progress.
         trust_code: whether code named in the folder may be imported.
-        jobs: see :func:`run_all`.
-
-    Yields:
-        The folder of each finished run.
+        jobs: see :func:`new_runs`.
 
     Raises:
-        InputError: there is nothing to resume, the folder names code, or a run cannot be built.
-        RunError: a fault during a run.
-        Interrupted: a signal came.
+        InputError: there is nothing to resume, or the folder names code.
     """
     if (path / "config.yaml").is_file():
         runs = [plans.PlannedRun(path, plans.settings_of(path, trust_code))]
@@ -139,39 +201,8 @@ def resume(
     else:
         runs = plans.unfinished_plan(path, trust_code)
         print_line(console, f"{path}: {plans.describe(runs)}")
-    yield from _finish(runs, path, console, jobs, Resources())
-
-
-def _finish(
-    runs: Sequence[plans.PlannedRun],
-    place: Path,
-    console: Console,
-    jobs: int | None,
-    resources: Resources,
-    built: Run | None = None,
-) -> Iterator[Path]:
-    left = jobs_of(runs)
-    before = [run.folder for run in runs if run.state == "finished"]
-    how = Launching(jobs=processes(jobs, [job.run for job in left]))
-    with stop_says(lambda: _continuation(runs, place)), Display(console, len(runs)) as display:
-        yield from before
-        with closing(executed(left, how, display, resources, built=built)) as ends:
-            for job, fault in ends:
-                if fault is not None:
-                    raise fault
-                yield job.run.folder
-
-
-def _continuation(runs: Sequence[plans.PlannedRun], place: Path) -> str:
-    """Return how to continue after a stop; ``place`` is the folder of the run or of the plan."""
-    states = {run.state for run in runs}
-    if states == {"finished"}:
-        command = f"cl-prompts report {quote(str(place))}"
-        return f"stopped before the report was written; write it with: {command}"
-    if len(runs) == 1 and states == {"missing"}:
-        return "stopped before the run was begun"
-    trust = " --trust-code" if any(run.settings.user_code() for run in runs) else ""
-    return f"stopped; continue with: cl-prompts run --resume {quote(str(place))}{trust}"
+    left = [run for run in runs if run.state != "finished"]
+    return Runs(runs, console, path, Launching(jobs=processes(jobs, left)))
 
 
 def processes(jobs: int | None, runs: Sequence[plans.PlannedRun]) -> int:

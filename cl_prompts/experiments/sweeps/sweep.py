@@ -10,23 +10,24 @@ from pathlib import Path
 from rich.console import Console
 
 from cl_prompts.backbones.weight_files import weights_hash
-from cl_prompts.errors import InputError, RunError
+from cl_prompts.errors import InputError
 from cl_prompts.experiments.executors.launching import Launching
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.experiments.run_folder import identity
 from cl_prompts.experiments.run_folder.files import check_sums, read_json
 from cl_prompts.experiments.run_folder.plans import PlannedRun, describe, new_path, state_of
-from cl_prompts.experiments.runner.building import Resources, check_plan
-from cl_prompts.experiments.runner.running import executed, jobs_of, list_faults, remove_empty
-from cl_prompts.experiments.tracking.progress import Display, print_line
+from cl_prompts.experiments.runner.building import check_plan
+from cl_prompts.experiments.runner.running import Runs
+from cl_prompts.experiments.tracking.progress import print_line
 from cl_prompts.user_code import is_dotted
 
-_HERE = Launching()
+#: one process of this machine
+HERE = Launching()
 #: folder of a run that has none yet
 _NONE = Path("missing")
 
 
-class Sweep:
+class Sweep(Runs):
     """Runs of a grid, executed unless they are finished.
 
     Args:
@@ -38,7 +39,6 @@ class Sweep:
 
     Attributes:
         runs: the runs, in the order of the settings; those of earlier commands in their folders.
-        faults: label and error of each failed run.
 
     Raises:
         InputError: a finished run was edited.
@@ -55,14 +55,10 @@ class Sweep:
         out: Path,
         *,
         console: Console,
-        how: Launching = _HERE,
+        how: Launching = HERE,
         command: str = "",
     ) -> None:
-        self.faults: list[tuple[str, Exception]] = []
-        self._resources = Resources()
-        self._how = how
-        self._out = out
-        self._console = console
+        super().__init__([], console, how=how, out=out)
         self._notes: list[str] = []
         self._fingerprints: dict[str, dict[str, object]] = {}
         earlier = earlier_runs(out / settings[0].recipe)
@@ -70,50 +66,30 @@ class Sweep:
         for folder in self.finished:
             check_sums(folder)
 
-    @property
-    def finished(self) -> list[Path]:
-        """Folders of the finished runs."""
-        return [run.folder for run in self.runs if run.state == "finished"]
-
     def check(self) -> None:
         """Validate the unfinished runs without executing them, and print their number."""
         left = [run.settings for run in self.runs if run.state != "finished"]
-        warnings = check_plan(left, self._resources)[1] if left else []
+        warnings = check_plan(left, self.resources)[1] if left else []
         for warning in (*self._notes, *warnings):
-            print_line(self._console, f"note: {warning}")
-        print_line(self._console, f"{len(self.runs)} runs: {describe(self.runs)}")
+            print_line(self.console, f"note: {warning}")
+        print_line(self.console, f"{len(self.runs)} runs: {describe(self.runs)}")
 
     def execute(self) -> list[Path]:
-        """Execute the unfinished runs; failed ones do not stop the others.
-
-        Returns:
-            the folders of all runs, in the order of the settings.
-
-        Raises:
-            Interrupted: by a signal; each run has saved its state.
-        """
+        """Execute the unfinished runs; see :meth:`Runs.execute`."""
         self.runs = [
-            replace(run, folder=new_path(self._out, run.settings)) if run.folder == _NONE else run
+            replace(run, folder=new_path(self.out, run.settings)) if run.folder == _NONE else run
             for run in self.runs
         ]
-        left = jobs_of(self.runs)
-        try:
-            with Display(self._console, len(self.runs)) as display:
-                for job, fault in executed(left, self._how, display, self._resources, self._out):
-                    if fault is not None:
-                        self.faults.append((job.label, fault))
-        finally:
-            remove_empty(self.runs)
-        return [run.folder for run in self.runs]
+        return super().execute()
 
-    def conclude(self) -> None:
-        """List the failed runs and raise ``RunError`` for them."""
-        list_faults(self.faults)
-        if self.faults:
-            raise RunError(
-                f"{len(self.faults)} of {len(self.runs)} runs failed. Repeat the command to"
-                " retry them"
-            )
+    @property
+    def retry(self) -> str:
+        """What finishes the runs."""
+        return "repeat the command"
+
+    def continuation(self) -> str:
+        """Return how to continue after a stop."""
+        return "stopped: the same command continues"
 
     def _folder(self, settings: RunConfig, earlier: Mapping[str, list[Path]]) -> Path:
         """The folder of an earlier run with this identity (settings, data, weights, code)."""
@@ -135,8 +111,8 @@ class Sweep:
         key = json.dumps([settings.dataset, settings.backbone, of_seed])
         if key not in self._fingerprints:
             self._fingerprints[key] = {
-                "data": self._resources.data(settings).fingerprint(),
-                "backbone": weights_hash(self._resources.backbone(settings)),
+                "data": self.resources.data(settings).fingerprint(),
+                "backbone": weights_hash(self.resources.backbone(settings)),
             }
         return self._fingerprints[key]
 

@@ -87,7 +87,6 @@ class Pretended:
 
     def __init__(self, does: list[Does]) -> None:
         self.does = does
-        self.stopped = False
 
     def submit(self, function: Any, job: RunJob) -> Future[None]:
         future: Future[None] = Future()
@@ -96,7 +95,7 @@ class Pretended:
         return future
 
     def stop(self, submitted: Any) -> None:
-        self.stopped = True
+        pass
 
     def close(self) -> None:
         pass
@@ -178,19 +177,18 @@ def test_a_signal_stops_running_jobs_and_starts_no_others(
     assert stop.value.number == signal.SIGTERM
 
 
-def test_a_fault_that_ends_the_command_stops_the_other_runs(
+def test_a_run_that_fails_does_not_stop_the_others_of_its_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fault = RunError("the disk is full")
-    executor = Pretended([lambda job: fault, is_stopped])
+    executor = Pretended([lambda job: RunError("the disk is full"), finishes])
     monkeypatch.setattr(submissions, "executor_of", lambda *how: executor)
     console = Console(file=io.StringIO())
-    runs = plan("digits", ["strategy=ncm", "seed=1-2"])
-    with pytest.raises(RunError) as caught:
-        list(running.run_all(runs, out=tmp_path, console=console, command="", jobs=2))
-    # The traceback, still alive, keeps no generator from being closed.
-    assert caught.value is fault
-    assert executor.stopped
+    planned = plan("digits", ["strategy=ncm", "seed=1-2"])
+    runs = running.new_runs(planned, out=tmp_path, console=console, command="", jobs=2)
+    runs.execute()
+    with pytest.raises(RunError, match=r"1 of 2 runs failed\. To retry them: cl-prompts run --re"):
+        runs.conclude()
+    assert not executor.does
 
 
 @pytest.fixture
@@ -265,7 +263,7 @@ def test_a_failed_run_is_reported_with_the_fault_of_its_folder(
     errors = told.err.splitlines()
     assert "ZeroDivisionError: nobody foresaw this" in errors
     assert "failed: Fated seed 2: ZeroDivisionError: nobody foresaw this" in errors
-    assert errors[-1] == "cl-prompts: 2 of 3 runs failed. Repeat the command to retry them"
+    assert errors[-1] == "cl-prompts: 2 of 3 runs failed. To retry them: repeat the command"
     states = [summary(folder)["status"] for folder in made(tmp_path)]
     assert states == ["failed", "failed", "finished"]
     (fates / "1").unlink()
