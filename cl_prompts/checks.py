@@ -6,7 +6,6 @@ import ast
 import hashlib
 import operator
 import reprlib
-import traceback
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from functools import cache
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
 from cl_prompts.errors import InputError, unknown
 
@@ -81,18 +80,12 @@ def one_of(name: str, value: object, words: Any) -> None:
         raise unknown(name, str(value), known)
 
 
-def failed(kind: str, name: str, error: Exception) -> InputError:
-    """Return the error for user code, of a kind such as "data set", that raised ``error``."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(frame.filename).name}, line {frame.lineno}"
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return InputError(f"{kind} {name!r} failed in {place}, with {reason}")
-
-
 Count = Annotated[int, Ge(1)]
 """Whole number, at least 1."""
 Size = Annotated[int, Ge(0)]
 """Whole number, at least 0."""
+Even = Annotated[int, Ge(2), MultipleOf(2)]
+"""Even number, at least 2."""
 Positive = Annotated[float, Gt(0)]
 """Number greater than 0."""
 NotNegative = Annotated[float, Ge(0)]

@@ -50,7 +50,8 @@ def combine(whole: Any, other: Any, sign: int, unchanged: tuple[type[nn.Module],
     Raises:
         InputError: a state is not a sum, or random projections differ.
     """
-    pairs = [pair for pair in _pairs(whole, other) if not isinstance(pair[0], unchanged)]
+    parts = zip(whole.modules(), other.modules(), strict=True)
+    pairs = [pair for pair in parts if not isinstance(pair[0], unchanged)]
     for part, theirs in pairs:
         _check_combinable(part, theirs, sign)
     # Classes without a remaining sample are set to exactly zero.
@@ -130,10 +131,6 @@ def rearranged(
 
 def _has(part: object, name: str) -> bool:
     return isinstance(getattr(part, name, None), Tensor)
-
-
-def _pairs(whole: nn.Module, other: nn.Module) -> Iterator[tuple[Any, Any]]:
-    return zip(whole.modules(), other.modules(), strict=True)
 
 
 def _check_combinable(part: object, theirs: object, sign: int) -> None:

@@ -1,6 +1,5 @@
 """Streaming centring, standardisation or whitening of the head's input."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -8,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cl_prompts.closed_form.shrinkage import LEAST_OAS, ByRule, shrunk
+from cl_prompts.closed_form.shrinkage import ByRule, shrunk
 
 HeadInput = Literal["centred", "standardised", "whitened"]
 
@@ -108,8 +107,7 @@ class FeatureWhitening(nn.Module):
             # An inverse root costs dim^3: it is frequent only while statistics change fast.
             due = self.batches in (1, 2, 4) or self.batches % self.refresh == 0
             if due and self.head_input == "whitened":
-                least = LEAST_OAS if isinstance(self.shrinkage, str) else self.shrinkage
-                self.root.copy_(inverse_root(self.system(), least))
+                self.root.copy_(inverse_root(self.system()))
 
     @contextmanager
     def update_statistics(
@@ -191,43 +189,9 @@ class FeatureWhitening(nn.Module):
 
 
 @torch.no_grad()
-def inverse_root(matrix: Tensor, shrinkage: float) -> Tensor:
-    """Compute the symmetric inverse square root of a shrunk covariance.
-
-    By eigenvalues on the CPU; elsewhere by :func:`newton_schulz`, which never synchronises.
-
-    Args:
-        matrix: (dim, dim), symmetric and positive definite, as :meth:`FeatureWhitening.system`.
-        shrinkage: that was applied to it, or less; bounds its condition number.
-
-    Returns:
-        (dim, dim)
-    """
-    if matrix.device.type != "cpu":
-        return newton_schulz(matrix, shrinkage)
+def inverse_root(matrix: Tensor) -> Tensor:
+    """Compute the symmetric inverse square root of a positive definite matrix."""
     values, vectors = torch.linalg.eigh(matrix)
     # Rounding may leave a negative eigenvalue.
     floor = torch.finfo(matrix.dtype).eps * values[-1]
     return (vectors * values.clamp(min=floor).rsqrt()) @ vectors.T
-
-
-@torch.no_grad()
-def newton_schulz(matrix: Tensor, shrinkage: float) -> Tensor:
-    """:func:`inverse_root` by the coupled Newton-Schulz iteration.
-
-    ``Y <- Y T, Z <- T Z with T = (3 I - Z Y) / 2`` from ``Y = A / c`` and ``Z = I``, where c is the
-    largest row sum of absolute values; Z converges to ``sqrt(c) A^(-1/2)``. The smallest eigenvalue
-    of ``A / c`` is at least ``shrinkage / (sqrt(dim) (dim + shrinkage))`` and grows by 9/4 a step
-    until it is near 1, which fixes the number of steps.
-    """
-    dim = len(matrix)
-    scale = matrix.abs().sum(dim=1).amax()
-    smallest = shrinkage / (math.sqrt(dim) * (dim + shrinkage))
-    # Six more, since near 1 each step squares the error.
-    steps = math.ceil(math.log(1 / smallest) / math.log(9 / 4)) + 6
-    identity = torch.eye(dim, dtype=matrix.dtype, device=matrix.device)
-    y, z = matrix / scale, identity
-    for _ in range(steps):
-        t = (3 * identity - z @ y) / 2
-        y, z = y @ t, t @ z
-    return z / scale.sqrt()

@@ -7,6 +7,5 @@ __getattr__, __dir__ = door(
     "cli.entry.main recipes.run_config.RunConfig recipes.run_config.plan report.page.write_report"
     " results.comparison.compare results.comparison.written run_folder.runs.RunRecord"
     " run_folder.runs.collect runner.running.new_runs trained.model.Model",
-    " trained.model.Model",
 )
 __all__ = __dir__()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.prefixes import check_halves, prefix_plan
+from cl_prompts.prompts.prefixes import prefix_plan
 from cl_prompts.prompts.selectors import Selection, unit_rows, weights_of
 from cl_prompts.prompts.task_aware import TaskAware, fix_before, need_task
 
@@ -233,7 +233,6 @@ class ComponentPool(nn.Module):
         n_tasks: int | None = None,
     ) -> None:
         super().__init__()
-        check_halves(length)
         self.blocks = tuple(blocks)
         self.length = length
         self.heads = heads

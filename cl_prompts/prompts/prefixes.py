@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from cl_prompts.backbones.attention import KeyValue
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.errors import InputError
 from cl_prompts.prompts.pools import Pool, ValuePool, gather
 from cl_prompts.prompts.selectors import Distribution, Selection, drawn
 from cl_prompts.prompts.task_aware import TaskAware, fix_before
@@ -30,15 +29,6 @@ ACTIVATIONS: dict[GateActivation, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "identity": lambda scores: scores,
 }
-
-
-def check_halves(length: int) -> None:
-    """Raise ``InputError`` unless the rows of a prompt divide into keys and values."""
-    if length % 2:
-        raise InputError(
-            f"length is {length}: half of a prompt's rows are keys and half values, so it must be"
-            " even"
-        )
 
 
 def split_heads(rows: Tensor, heads: int) -> KeyValue:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.prompts.prefixes import check_halves, prefix_plan
+from cl_prompts.prompts.prefixes import prefix_plan
 from cl_prompts.prompts.selectors import Selection, unit_rows, weights_of
 
 
@@ -102,7 +102,6 @@ class QuantisedComponents(nn.Module):
         hard_weight: float = 0.1,
     ) -> None:
         super().__init__()
-        check_halves(length)
         self.blocks = tuple(blocks)
         self.heads = heads
         self.soft_weight = soft_weight

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, NotNegative, Positive
+from cl_prompts.checks import Count, Even, NotNegative, Positive
 from cl_prompts.errors import InputError
 from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import PromptedViT
@@ -50,8 +50,8 @@ class CODAPrompt(PromptStrategy):
     """Number of components M; a remainder of M / n_tasks is not used."""
     prompted_blocks: Blocks = (0, 1, 2, 3, 4)
     """Blocks with prompts, 0-based."""
-    prompt_length: Count = 8
-    """Rows of a component, an even number."""
+    prompt_length: Even = 8
+    """Rows of a component: the first half keys, the second half values."""
     mu: NotNegative = 0.0
     """Weight of the penalty; 0.1 in the paper's first version (times 1e-6 in its code), 0 in the
     published scripts."""

@@ -1,7 +1,7 @@
 """VQ-Prompt: prompts from a quantised pool that trains end to end (NeurIPS 2024)."""
 
 from cl_prompts.backbones.vit import FrozenViT
-from cl_prompts.checks import Count, NotNegative, Positive
+from cl_prompts.checks import Count, Even, NotNegative, Positive
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.pools import Blocks, prefix_shape
 from cl_prompts.prompts.quantised import QuantisedComponents, SoftKeys
@@ -45,8 +45,8 @@ class VQPrompt(PromptStrategy):
     """Prompts M per block."""
     prompted_blocks: Blocks = (0, 1, 2, 3, 4)
     """Blocks with prompts, 0-based."""
-    prompt_length: Count = 8
-    """Rows of a prompt, an even number: the first half keys, the second half values."""
+    prompt_length: Even = 8
+    """Rows of a prompt: the first half keys, the second half values."""
     temperature: Positive = 1.0
     """Temperature of alpha; at 1, queries of norm 30 make alpha nearly one-hot."""
     soft_weight: NotNegative = 0.4

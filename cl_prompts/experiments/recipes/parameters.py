@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cache, partial
 from typing import Any, NamedTuple
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 
 from cl_prompts.catalog import catalog
 from cl_prompts.checks import fits, is_one_name, shown
@@ -55,7 +55,7 @@ TYPES = {
     "typing": typing,
     "collections": collections,
     "pathlib": pathlib,
-    **{bound.__name__: bound for bound in (Ge, Gt, Le, Lt)},
+    **{bound.__name__: bound for bound in (Ge, Gt, Le, Lt, MultipleOf)},
     "NoneType": type(None),
 }
 #: settings of a strategy that contain further settings -> the kind of these
