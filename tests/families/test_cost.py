@@ -14,7 +14,7 @@ from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.multi_lane import MultiLaneViT
 from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.models.routers import AnalyticRouter
-from cl_prompts.scenarios import iid_benchmark
+from cl_prompts.scenarios import i_blurry_benchmark
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import finished
 from tests.toy_data import Blobs, experiences
@@ -36,7 +36,8 @@ from tests.toys import (
 def begun(kind: str) -> Any:
     """The strategy after one experience of all classes, without rehearsal or teacher."""
     endless = {"period": 10_000} if "period" in ALL[kind].options else {}
-    return fit(make(kind, **endless), iid_benchmark(Blobs(16), Blobs(6)).train_stream)
+    once = {"n_tasks": 1, "disjoint_percent": 0, "blurry_percent": 0}
+    return fit(make(kind, **endless), i_blurry_benchmark(Blobs(16), Blobs(6), **once).train_stream)
 
 
 #: blocks are counted alike on every ViT
