@@ -56,7 +56,7 @@ def set_global_states(states: State) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's global generators, and restore their states afterwards.
+    """Seed the global generators as :func:`seed_globals`, and restore their states afterwards.
 
     Example:
         >>> before = torch.get_rng_state()
@@ -65,7 +65,11 @@ def seeded(seed: int) -> Iterator[None]:
         >>> bool((torch.get_rng_state() == before).all())
         True
     """
-    # fork_rng warns where it has to find several devices itself.
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
+    before = global_states()
+    try:
+        # fork_rng warns where it has to find several devices itself.
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            seed_globals(seed)
+            yield
+    finally:
+        set_global_states(before)

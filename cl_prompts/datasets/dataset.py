@@ -28,6 +28,7 @@ from cl_prompts.datasets.decoding import FileImages, Images
 from cl_prompts.datasets.files import ImageFile
 from cl_prompts.datasets.fingerprint import Fingerprint, Hashed, file_hash, pixels_hash
 from cl_prompts.datasets.transforms import ImageTransform
+from cl_prompts.seeds import seeded
 
 Statistics = tuple[float, float, float]
 IMAGENET_MEAN: Statistics = (0.485, 0.456, 0.406)
@@ -147,7 +148,7 @@ class ImageSet(Dataset):
         small = size <= fingerprint.SMALL
         rows = range(len(self)) if small else fingerprint.sampled_places(len(self))
         # With one seed and key, random images of a user's data set are the same each time.
-        with fingerprint.all_seeded(), viewing(0):
+        with seeded(0), viewing(0):
             contents = [self.content(row) for row in rows]
         if hashed is not None and files and not self.published:
             hashed.update(zip([files[row] for row in rows], contents, strict=True))

@@ -19,7 +19,7 @@ more than 179 megapixels  refused by Pillow
 import struct
 from collections.abc import Sequence
 from io import BytesIO
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from cl_prompts.datasets.files import ImageFile, StoredImage
+from cl_prompts.datasets.files import ImageFile, content_of
 from cl_prompts.errors import RunError
 
 #: Pillow's formats of torchvision's image suffixes; no other one is decoded.
@@ -77,19 +77,15 @@ def decode(path: ImageFile) -> Tensor:
         RunError: an unreadable file, or pixels without a defined meaning.
     """
     try:
-        # An open file: from a path, Pillow maps rows of a rotated TIFF file with a wrong width.
+        # The content: from a path, Pillow maps rows of a rotated TIFF file with a wrong width.
         # Only these formats: Pillow would run Ghostscript for EPS.
-        with _opened(path) as file, Image.open(file, formats=FORMATS) as image:
+        with Image.open(BytesIO(content_of(path)), formats=FORMATS) as image:
             return _rgb(image)
     except Exception as error:  # damaged files raise nearly every built-in exception
         said = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             said = "its format is not supported"
         raise RunError(f"image {path} cannot be read: {said}") from error
-
-
-def _opened(path: ImageFile) -> BinaryIO:
-    return BytesIO(path.read()) if isinstance(path, StoredImage) else open(path, "rb")
 
 
 def _rgb(image: Image.Image) -> Tensor:

@@ -58,6 +58,15 @@ class StoredImage:
 ImageFile = str | StoredImage
 
 
+def content_of(file: ImageFile) -> bytes:
+    """Return an encoded image.
+
+    Raises:
+        ValueError, OSError: see :meth:`StoredImage.read`.
+    """
+    return file.read() if isinstance(file, StoredImage) else Path(file).read_bytes()
+
+
 def table(path: Path) -> list[list[str]]:
     """Read the fields of each non-empty row, separated by white space."""
     lines = path.read_text("utf-8", errors="replace").splitlines()

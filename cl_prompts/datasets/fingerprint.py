@@ -2,17 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from cl_prompts.checks import sha256
-from cl_prompts.datasets.files import ImageFile, StoredImage
+from cl_prompts.datasets.files import ImageFile, StoredImage, content_of
 from cl_prompts.errors import InputError
-from cl_prompts.seeds import global_states, seed_globals, seeded, set_global_states
 
 #: Bytes of a part (training or test images) up to which all contents are hashed.
 SMALL = 2**28
@@ -73,9 +70,7 @@ def file_hash(path: ImageFile) -> str:
         InputError: it cannot be read.
     """
     try:
-        if isinstance(path, StoredImage):
-            return hashlib.sha256(path.read()).hexdigest()
-        return sha256(path)
+        return hashlib.sha256(content_of(path)).hexdigest()
     except (OSError, ValueError) as error:
         raise InputError(f"image {path} cannot be read: {error}") from error
 
@@ -95,18 +90,6 @@ def sampled_places(n: int) -> list[int]:
     ([0, 1, 2], [0, 32, 64], 999)
     """
     return sorted({round(place) for place in np.linspace(0, n - 1, min(n, SAMPLED))})
-
-
-@contextmanager
-def all_seeded(seed: int = 0) -> Iterator[None]:
-    """Seed the global generators of torch, numpy and Python, and restore them afterwards."""
-    before = global_states()
-    try:
-        with seeded(seed):
-            seed_globals(seed)
-            yield
-    finally:
-        set_global_states(before)
 
 
 def fingerprint_change(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:

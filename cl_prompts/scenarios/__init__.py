@@ -11,12 +11,12 @@ __getattr__, __dir__ = door(
     " .datasets.registry.load_dataset benchmarks.benchmark_builder benchmarks.benchmark_from_split"
     " benchmarks.class_incremental_benchmark benchmarks.disjoint_benchmark"
     " benchmarks.domain_incremental_benchmark benchmarks.i_blurry_benchmark"
-    " benchmarks.iid_benchmark benchmarks.mlcil_benchmark benchmarks.si_blurry_benchmark"
+    " benchmarks.mlcil_benchmark benchmarks.si_blurry_benchmark"
     " benchmarks.si_blurry_multi_label_benchmark class_incremental.class_incremental_split"
     " class_incremental.mlcil_split domain_incremental.DomainSplit"
     " domain_incremental.domain_incremental_split multi_label_split.MultiLabelSplit"
     " registry.SCENARIOS registry.Scenario registry.find_scenario"
-    " si_blurry.disjoint_split si_blurry.i_blurry_split si_blurry.iid_split"
+    " si_blurry.disjoint_split si_blurry.i_blurry_split"
     " si_blurry.si_blurry_split si_blurry_multi_label.si_blurry_multi_label_split split.BaseSplit"
     " split.Split",
 )

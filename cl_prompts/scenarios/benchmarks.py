@@ -12,7 +12,6 @@ from cl_prompts.errors import InputError
 from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
 from cl_prompts.scenarios.registry import SCENARIOS, Scenario
-from cl_prompts.scenarios.si_blurry import iid_split
 from cl_prompts.scenarios.split import BaseSplit
 from cl_prompts.scenarios.streams import LazyStream, experience_data
 
@@ -170,6 +169,5 @@ def _by_domain(
     return [{"domains": trained}, {"domains": tested}], rows_of
 
 
-iid_benchmark = benchmark_builder(iid_split)
 # si_blurry_benchmark and so on, one per scenario
 globals().update({f"{name}_benchmark": benchmark_builder(s.split) for name, s in SCENARIOS.items()})

@@ -1,4 +1,4 @@
-"""Si-Blurry, i-Blurry, disjoint and i.i.d. streams, drawn from the labels alone."""
+"""Si-Blurry, i-Blurry and disjoint streams, drawn from the labels alone."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -126,12 +126,6 @@ def disjoint_split(
     percents = ("disjoint_percent", "blurry_percent", "stochastic")
     kept = {name: value for name, value in split.parameters.items() if name not in percents}
     return replace(split, name="disjoint", parameters=kept)
-
-
-def iid_split(targets: ArrayLike, *, seed: int = 1) -> Split:
-    """Put all samples into one task in random order, for the joint upper bound."""
-    split = i_blurry_split(targets, n_tasks=1, disjoint_percent=0, blurry_percent=0, seed=seed)
-    return replace(split, name="i.i.d.", parameters={"seed": split.parameters["seed"]})
 
 
 def blurry_stream(

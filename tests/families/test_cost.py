@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from cl_prompts.backbones import FrozenViT
 from cl_prompts.backbones.mac_counter import MACCounter
 from cl_prompts.models import AnalyticRouter, ContinualModel, MultiLaneViT, Output, PrototypeViT
-from cl_prompts.scenarios import iid_benchmark
+from cl_prompts.scenarios import i_blurry_benchmark
 from cl_prompts.strategies import AnytimeEvaluation
 from tests.families.runs import finished
 from tests.toy_data import Blobs, experiences
@@ -33,7 +33,8 @@ from tests.toys import (
 def begun(kind: str) -> Any:
     """The strategy after one experience of all classes, without rehearsal or teacher."""
     endless = {"period": 10_000} if "period" in ALL[kind].options else {}
-    return fit(make(kind, **endless), iid_benchmark(Blobs(16), Blobs(6)).train_stream)
+    once = {"n_tasks": 1, "disjoint_percent": 0, "blurry_percent": 0}
+    return fit(make(kind, **endless), i_blurry_benchmark(Blobs(16), Blobs(6), **once).train_stream)
 
 
 #: blocks are counted alike on every ViT

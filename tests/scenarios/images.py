@@ -94,7 +94,6 @@ KINDS: dict[str, tuple[tuple[Pictures, Pictures], dict[str, Any]]] = {
     "si_blurry": (SINGLE, {"n_tasks": 3, "seed": 2}),
     "i_blurry": (SINGLE, {"n_tasks": 3, "seed": 2}),
     "disjoint": (SINGLE, {"n_tasks": 3}),
-    "iid": (SINGLE, {"seed": 5}),
     "class_incremental": (SINGLE, {"n_tasks": 3, "class_order": 2}),
     "domain_incremental": (IN_DOMAINS, {"domain_order": ["photo", "art", "sketch"]}),
     "mlcil": (MULTI, {"protocol": "B4-C2", "class_order": 3}),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cl_prompts.scenarios import Split, disjoint_split, i_blurry_split, iid_split, si_blurry_split
+from cl_prompts.scenarios import Split, disjoint_split, i_blurry_split, si_blurry_split
 from tests import GOLDEN_FILES
 from tests.scenarios.labels import blurry_parameters, label_lists
 
@@ -159,12 +159,7 @@ def test_relatives() -> None:
     assert disjoint == replace(expected, name="disjoint", parameters=disjoint.parameters)
     assert (np.count_nonzero(disjoint.counts, axis=0) == 1).all()
     assert [len(rows) for rows in disjoint] == [60, 60, 60, 40, 40]
-    iid = iid_split(labels, seed=3)
-    assert (iid.name, iid.parameters, len(iid)) == ("i.i.d.", {"seed": 3}, 1)
     assert (disjoint.name, disjoint.parameters) == ("disjoint", {"seed": 3, "leftover": "keep"})
-    assert sorted(iid[0].tolist()) == list(range(260))
-    assert iid[0].tolist() != list(range(260))
-    assert iid != iid_split(labels, seed=4)
 
 
 @given(cases(), st.integers(0, 9))

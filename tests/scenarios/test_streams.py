@@ -26,7 +26,7 @@ from tests.toy_data import benchmark
 MULTI_LABEL = ("mlcil", "si_blurry_multi_label")
 ANNOUNCED = ("class_incremental", "domain_incremental", "mlcil")
 #: scenarios with a single test set
-WHOLE = ("si_blurry", "i_blurry", "disjoint", "iid", "class_incremental")
+WHOLE = ("si_blurry", "i_blurry", "disjoint", "class_incremental")
 
 
 def shown(benchmark: Any, task: int) -> np.ndarray:

@@ -18,7 +18,6 @@ from cl_prompts.datasets.classes import labels_in, relabel
 from cl_prompts.datasets.combined import JoinedDataSet, joined
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.files import ImageFile
-from cl_prompts.datasets.fingerprint import all_seeded
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import Parent, RunConfig
 from cl_prompts.experiments.run_folder.files import READ, SUMS_FILE, check_sums
@@ -30,7 +29,7 @@ from cl_prompts.scenarios import benchmark_from_split
 from cl_prompts.scenarios.joined import joined_split
 from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.scenarios.split import BaseSplit, Split
-from cl_prompts.seeds import seed_globals
+from cl_prompts.seeds import seed_globals, seeded
 from cl_prompts.strategies import strategy_class
 from cl_prompts.strategies.base.memory import buffer_within
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
@@ -88,7 +87,7 @@ class Resources:
         Raises:
             InputError: the data set cannot be used.
         """
-        with all_seeded(settings.seed):
+        with seeded(settings.seed):
             if settings.parent is None:
                 return self._own_data(settings)
             # Images of the ancestors first: their rows must not change.

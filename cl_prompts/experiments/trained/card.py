@@ -16,13 +16,13 @@ from torch import Tensor
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.backbones.weight_files import weights_hash
 from cl_prompts.backbones.weights import check_at_hand
-from cl_prompts.datasets.fingerprint import all_seeded
 from cl_prompts.datasets.registry import augmentation_of
 from cl_prompts.datasets.transforms import Crop, ImageTransform
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.values import flat
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained import MODELS
+from cl_prompts.seeds import seeded
 from cl_prompts.strategies import STRATEGIES, make_plugins, strategy_class
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.user_code import Trust, check_trust, is_dotted, label_of
@@ -234,7 +234,7 @@ def read_card(folder: Path, trust_code: Trust = False) -> Card:
 def strategy_of(card: Card, backbone: FrozenViT, device: str) -> OnlineStrategy:
     """Build the untrained strategy of a model; global random generators do not change."""
     n_classes, n_tasks = card.first
-    with all_seeded(card.seed):
+    with seeded(card.seed):
         made = make_strategy(
             card.method,
             card.settings,
