@@ -266,14 +266,9 @@ def description(calls: tuple[Call, ...]) -> dict[str, Any]:
             schema = {"type": "object", "properties": fields, "required": ["image"]}
             content["multipart/form-data"] = {"schema": schema}
         names = re.findall(r"{(\w+)}", call.path)
-        about = {
-            "summary": call.summary,
-            "operationId": call.name,
-            "parameters": [
-                {"name": name, "in": "path", "required": True, "schema": text} for name in names
-            ],
-            "responses": {"200": {"description": call.summary}},
-        }
+        places = [{"name": name, "in": "path", "required": True, "schema": text} for name in names]
+        about: Any = {"operationId": call.name, "summary": call.summary, "parameters": places}
+        about["responses"] = {"200": {"description": call.summary}}
         if content:
             about["requestBody"] = {"required": True, "content": content}
         paths[call.path] = {call.method.lower(): about}

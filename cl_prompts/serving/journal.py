@@ -35,7 +35,7 @@ CREATE VIEW IF NOT EXISTS learned AS SELECT * FROM events AS e WHERE kind = 'lea
 
 
 class Event(NamedTuple):
-    """One change of a model: ``learn``, ``undo``, or ``delete`` of a class known before serving.
+    """One change of a model: ``learn`` or ``undo``.
 
     Attributes:
         seq: number, ascending; 0 before the commit.
@@ -50,7 +50,7 @@ class Event(NamedTuple):
     """
 
     kind: str
-    sha256: str | None
+    sha256: str
     label: str
     undoes: int | None = None
     key: str | None = None
@@ -187,7 +187,7 @@ class Journal:
         """Return labels of :meth:`learned`, and whether each was predicted; no slower objects."""
         return self._rows("SELECT class, predicted IS class FROM learned ORDER BY seq")
 
-    def features(self, sha256: str | None) -> Tensor:
+    def features(self, sha256: str) -> Tensor:
         """Return the features (dim,) of an image."""
         value = self._value("SELECT value FROM features WHERE sha256 = ?", sha256)
         return torch.frombuffer(bytearray(value), dtype=torch.float32)

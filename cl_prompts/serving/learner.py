@@ -260,17 +260,12 @@ class Learner:
     def _delete(self, label: str) -> Callable[[], Answer]:
         if label not in self.live.classes:
             raise Refused(404, f"there is not a class {label!r}")
-        older = self.live.older(label)
-        if len(self.live.sums.ledger.features_of(older)) < len(older):
-            raise Refused(
-                409,
-                f"features of {label!r} from before serving are not stored: stop the server and use"
-                " cl-prompts forget MODEL FOLDER --class NAME",
-            )
+        if label in self.live.base.classes:
+            said = f"the model learned {label!r} before it was served: export it, then use"
+            raise Refused(409, f"{said} cl-prompts forget MODEL FOLDER --class NAME")
         learned = self.journal.learned("class = ?", label)
-        undos = [Event("undo", one.sha256, label, one.seq) for one in learned]
-        event = self._commit(*undos, Event("delete", None, label))
-        answer = {"event": event.seq, "label": label, "images": len(learned) + len(older)}
+        event = self._commit(*(Event("undo", one.sha256, label, one.seq) for one in learned))
+        answer = {"event": event.seq, "label": label, "images": len(learned)}
         return lambda: {**answer, "version": self.snapshot.version}
 
     def _learned(self, event: Event, began: float) -> Answer:

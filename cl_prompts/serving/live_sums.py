@@ -98,16 +98,11 @@ class LiveSums:
             ledger = ledger.joined(Ledger(hashes, self._targets(live), kept, features), most)
         return self.sums.with_classes(self.classes).with_ledger(ledger)
 
-    def older(self, label: str) -> np.ndarray:
-        """Return the rows of the ledger of a class that was learned before serving."""
-        column = self.classes.index(label) if label in self.classes else -1
-        return np.flatnonzero(self.sums.ledger.labels == column)
-
     # ----------------------------------------------------------------------------------- changes
 
     def replay(self, events: Sequence[Event]) -> None:
         """Apply events in order; equal kinds in a row are added or subtracted at once."""
-        changes = {"learn": self._learn, "undo": self._undo, "delete": self._forget}
+        changes = {"learn": self._learn, "undo": self._undo}
         with self.lock:
             for (kind, _), group in groupby(events, lambda one: (one.kind, one.seq // _BATCH)):
                 some = list(group)
@@ -118,7 +113,7 @@ class LiveSums:
         """Compute the sums anew from the images that are not undone, without rounding of undos."""
         fresh = copy.copy(self)
         fresh.sums = self.base.with_classes(self.base.classes)
-        fresh.replay([*self._deleted(), *self.journal.learned()])
+        fresh.replay(self.journal.learned())
         self.sums, self.undone = fresh.sums, 0
 
     def _features(self, events: Sequence[Event]) -> Tensor:
@@ -140,16 +135,6 @@ class LiveSums:
     def _targets(self, events: Sequence[Event]) -> np.ndarray:
         return np.array([self.classes.index(event.label) for event in events])
 
-    def _forget(self, events: Sequence[Event]) -> None:
-        """Subtract the images of classes that were learned before serving."""
-        for rows in (self.older(event.label) for event in events):
-            if len(rows):
-                features = [*self.sums.ledger.features_of(rows).values()]
-                self.sums = self.sums.minus(rows, torch.stack(features))
-
-    def _deleted(self) -> list[Event]:
-        return self.journal.events("kind = 'delete' AND seq <= ?", self.seq)
-
     # -------------------------------------------------------------------------------- checkpoint
 
     def checkpoint(self) -> None:
@@ -168,9 +153,6 @@ class LiveSums:
             self.seq, self.undone, classes = json.loads(file.metadata()["about"])
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         self.saved = self.seq
-        for event in self._deleted():
-            ledger = self.sums.ledger.without(self.older(event.label))
-            self.sums = self.sums.with_ledger(ledger)
         self.sums = self.sums.with_classes(classes)
         self.sums.network.head.load_state_dict(state)
 

@@ -81,6 +81,15 @@ def test_images_are_labelled_by_keyboard_alone(browser: Any, address: str, tmp_p
     page.keyboard.press("s")
     expect(page.locator("#queue li")).to_have_count(1)
     expect(page.locator("#score")).to_contain_text("of 5 images were predicted")
+    idle = page.locator("#main[aria-busy=false]")
+    idle.wait_for()
+    page.keyboard.press("l")
+    expect(page.locator("#left")).to_have_text("3 more images to label")
+    idle.wait_for()
+    with page.expect_download() as download:
+        page.keyboard.press("d")
+    assert download.value.suggested_filename == "model.zip"
+    expect(page.locator("#download")).to_have_text("Download the model")
     page.wait_for_function("document.querySelector('#learned img').naturalWidth === 16")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert not faults

@@ -125,6 +125,7 @@ async function refresh() {
     `method ${stats.model}, version ${stats.version}${stats.learns ? "" : "; predictions only"}`;
   $("classes").replaceChildren(...stats.classes.map((name) => Object.assign(make("option"), { value: name })));
   drawScores(stats.accuracy);
+  if (!current && queue.queue.length) $("answer").textContent = "Add images, or label those below.";
   const undone = new Set(events.events.map((one) => one.undoes));
   const learned = events.events.filter((one) => one.kind === "learn" && !undone.has(one.seq));
   fill("learned", learned.slice(0, 50), (one) => one.label, "Undo", async (one) => {
@@ -195,15 +196,19 @@ $("login").addEventListener("submit", (event) => {
   attempt(() => {});
 });
 $("download").addEventListener("click", () => attempt(async () => {
-  const address = URL.createObjectURL(await (await call("snapshot")).blob());
-  Object.assign(make("a"), { href: address, download: "model.zip" }).click();
+  $("download").textContent = "Measuring the accuracy of the model ...";
+  try {
+    const address = URL.createObjectURL(await (await call("snapshot")).blob());
+    Object.assign(make("a"), { href: address, download: "model.zip" }).click();
+  } finally { $("download").textContent = "Download the model"; }
 }));
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=file])")) return;
   const chosen = $("best").querySelectorAll("button")[Number(event.key) - 1];
   const work = {
     n: () => $("name").focus(), s: () => $("skip").click(), o: () => $("file").click(),
-    u: () => $("learned").querySelector("button")?.click(),
+    u: () => $("learned").querySelector("button")?.click(), l: () => $("queue").querySelector("button")?.click(),
+    d: () => $("download").click(),
   }[event.key];
   if (chosen) chosen.click(); else if (work) work(); else return;
   event.preventDefault();
