@@ -50,7 +50,7 @@ def rows_of(page: str) -> list[list[str]]:
 def test_every_plugin_has_a_row_with_its_class() -> None:
     rows = {row[0]: row[1] for row in rows_of("docs/reference/prompt_options.md")}
     for name, plugin in PLUGINS.items():
-        assert rows[f"`{name}`"] == f"`{plugin.class_name}`"
+        assert rows[f"`{name}`"] == f"`{plugin}`"
 
 
 def test_commands_and_names_exist() -> None:

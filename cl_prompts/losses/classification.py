@@ -59,6 +59,26 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, competing: Tensor) -> T
     return F.cross_entropy(logits.masked_fill(~competing, float("-inf")), labels)
 
 
+def partial_cross_entropy(
+    logits: Tensor, labels: Tensor, competing: Tensor, known: Tensor
+) -> Tensor:
+    """Return the mean cross-entropy of the known samples over the competing classes.
+
+    Args:
+        logits: (batch, classes).
+        labels: (batch,) class ids, those of known samples of classes that compete.
+        competing: (classes,) boolean, True for at least one class.
+        known: (batch,) boolean, samples that count.
+
+    Returns:
+        scalar; 0 if no sample is known.
+    """
+    # The other samples get any competing label and weight 0.
+    labels = torch.where(known, labels, competing.int().argmax())
+    losses = F.cross_entropy(logits.masked_fill(~competing, -torch.inf), labels, reduction="none")
+    return masked_mean(losses, known)
+
+
 def reverse_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the reverse term of symmetric cross-entropy (Wang et al., ICCV 2019).
 

@@ -10,7 +10,7 @@ to a strategy does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from cl_prompts.catalog import catalog, door
 from cl_prompts.errors import InputError, unknown
@@ -22,30 +22,15 @@ if TYPE_CHECKING:
     from cl_prompts.strategies.base.online import OnlineStrategy
 
 
-class StrategyEntry(NamedTuple):
-    """Entry of a strategy or plugin, available without importing it.
-
-    Attributes:
-        class_name: name of its class.
-        description: one line.
-    """
-
-    class_name: str
-    description: str
+def _classes(kind: str) -> dict[str, str]:
+    return {name: entry["class"] for name, entry in catalog()[kind].items()}
 
 
-def _entries(kind: str) -> dict[str, StrategyEntry]:
-    return {
-        name: StrategyEntry(entry["class"], entry["about"])
-        for name, entry in catalog()[kind].items()
-    }
+#: strategy -> name of its class
+STRATEGIES = _classes("strategies")
 
-
-#: strategy -> its entry
-STRATEGIES = _entries("strategies")
-
-#: plugin -> its entry
-PLUGINS = _entries("plugins")
+#: plugin -> name of its class
+PLUGINS = _classes("plugins")
 
 __getattr__, __dir__ = door(
     __name__,
@@ -53,8 +38,8 @@ __getattr__, __dir__ = door(
     " base.multi_label_metrics.refuse_accuracy base.online.OnlineStrategy"
     " base.plugin.StrategyPlugin base.prompt.PromptStrategy base.prompt_form.Decomposed"
     " base.prompt_form.Encoded evaluation.anytime.AnytimeEvaluation plugins.keep_order.KeepOrder "
-    + " ".join(f"{name}.{entry.class_name}" for name, entry in STRATEGIES.items())
-    + "".join(f" plugins.{name}.{entry.class_name}" for name, entry in PLUGINS.items()),
+    + " ".join(f"{module}.{name}" for module, name in STRATEGIES.items())
+    + "".join(f" plugins.{module}.{name}" for module, name in PLUGINS.items()),
     *("PLUGINS", "STRATEGIES", "make_plugins", "plugin_class", "strategy_class"),
 )
 
@@ -73,12 +58,12 @@ def strategy_class(name: str) -> type[OnlineStrategy]:
     return _class("strategy", name, STRATEGIES, __getattr__("OnlineStrategy"))
 
 
-def _class(kind: str, name: str, entries: Mapping[str, StrategyEntry], base: type) -> type[Any]:
+def _class(kind: str, name: str, known: Mapping[str, str], base: type) -> type[Any]:
     """Load a class by its name, or by ``"package.module:Class"``."""
     if ":" not in name:
-        if name not in entries:
-            raise unknown(kind, name, entries)
-        return __getattr__(entries[name].class_name)
+        if name not in known:
+            raise unknown(kind, name, known)
+        return __getattr__(known[name])
     named = load_object(kind, name)
     if not (isinstance(named, type) and issubclass(named, base)):
         raise InputError(f"{kind} {name!r} is not a subclass of {base.__name__}")

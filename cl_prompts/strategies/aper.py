@@ -12,6 +12,7 @@ from cl_prompts.models.adapted import AperViT
 from cl_prompts.models.base import Output
 from cl_prompts.strategies.base.adapted import AdapterStrategy
 from cl_prompts.strategies.base.stream import Batch
+from cl_prompts.strategies.base.task_pass import task_outputs
 
 
 class APER(AdapterStrategy):
@@ -89,8 +90,8 @@ class APER(AdapterStrategy):
         """Compute the means of the first task's classes."""
         if self.model.adapts:
             # With the trained adapters, hence in a second pass.
-            for features, labels in self.task_features():
-                self.model.learn(features.flatten(1), labels)
+            for output, labels in task_outputs(self):
+                self.model.learn(output.features, labels)
 
     def state_loaded(self) -> None:
         """Restore epochs and updates of the task."""

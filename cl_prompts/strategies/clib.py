@@ -126,10 +126,10 @@ class CLIB(HeadStrategy):
         if self.buffer_features is not None:
             logits = self.model.run(None, {"frozen": self.buffer_features[:held]}).logits
         else:
-            slots = torch.arange(held).split(self.eval_mb_size)
+            references = self.buffer.slots[:held].split(self.eval_mb_size)
             # Other views than those of the update.
             draw = self.replay.draws
-            read = (self.replay.read(some, self.updates, draw)[0][0] for some in slots)
+            read = (self.replay.read(some, self.updates, draw)[0][0] for some in references)
             logits = torch.cat([self.model(images.to(self.device)) for images in read])
         labels = self.buffer.labels[:held].to(self.device)
         return F.cross_entropy(logits, labels, reduction="none")

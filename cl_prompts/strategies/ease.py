@@ -1,18 +1,18 @@
 """EASE: adapters and prototypes in a subspace for each task (CVPR 2024)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive
-from cl_prompts.losses.classification import masked_mean
+from cl_prompts.losses.classification import partial_cross_entropy
 from cl_prompts.models.adapted import EaseViT
 from cl_prompts.models.base import Output
 from cl_prompts.seeds import derived_seed, seeded
 from cl_prompts.strategies.base.adapted import AdapterStrategy
 from cl_prompts.strategies.base.prompt import slots_for
 from cl_prompts.strategies.base.stream import Batch
+from cl_prompts.strategies.base.task_pass import task_outputs
 
 
 class EASE(AdapterStrategy):
@@ -70,16 +70,15 @@ class EASE(AdapterStrategy):
         competing = batch.annotated & ~self.model.earlier()
         if self.class_mask == "batch":
             competing = competing & self.competing_classes(batch.labels)
-        # Samples of earlier classes get any competing label and weight 0.
         competing = torch.where(competing.any(), competing, torch.ones_like(competing))
-        labels = torch.where(known, batch.labels, competing.int().argmax())
-        logits = output.logits.masked_fill(~competing, -torch.inf)
-        return masked_mean(F.cross_entropy(logits, labels, reduction="none"), known)
+        return partial_cross_entropy(output.logits, batch.labels, competing, known)
 
     def finish_task(self) -> None:
         """Compute the prototypes of the task's classes, and synthesise those of earlier ones."""
         prototypes = self.model.prototypes
-        for features, labels in self.task_features():
+        width = self.model.backbone.feature_dim
+        for output, labels in task_outputs(self):
+            features = output.features.unflatten(1, (-1, width))  # of each subspace
             own = ~self.model.earlier()[labels]
             prototypes.observe(features[own], labels[own], self.model.adapters.task)
         prototypes.complete()

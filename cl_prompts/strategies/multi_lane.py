@@ -3,12 +3,11 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, Positive, Size
-from cl_prompts.losses.classification import ClassMask, batch_classes, masked_mean
+from cl_prompts.losses.classification import ClassMask, batch_classes, partial_cross_entropy
 from cl_prompts.losses.multi_label import LossNorm, multi_label_loss
 from cl_prompts.models.base import Output
 from cl_prompts.models.multi_lane import MultiLaneViT
@@ -138,7 +137,4 @@ class MultiLane(PromptStrategy):
         if self.class_mask == "batch":
             present = mine & batch_classes(batch.labels, len(mine))
             competing = torch.where(present.any(), present, mine)
-        # Samples of other lanes get any competing label and weight 0.
-        labels = torch.where(known, batch.labels, competing.int().argmax())
-        logits = output.logits.masked_fill(~competing, -torch.inf)
-        return masked_mean(F.cross_entropy(logits, labels, reduction="none"), known)
+        return partial_cross_entropy(output.logits, batch.labels, competing, known)

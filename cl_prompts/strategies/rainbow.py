@@ -111,7 +111,7 @@ class RainbowMemory(HeadStrategy):
         scores = []
         for view in range(self.uncertainty_views):
             # Draw 0 is used by the rehearsal.
-            images = self.replay.read_references(references, self.updates, 1 + view)[0][0]
+            images = self.replay.read(references, self.updates, 1 + view)[0][0]
             scores.append(self.model.run(images.to(self.device)).logits)
         return view_uncertainty(torch.stack(scores)).cpu()
 
@@ -153,7 +153,7 @@ class RainbowMemory(HeadStrategy):
         return torch.cat([self.model.run(self._images(s)).cacheable["frozen"] for s in slots])
 
     def _images(self, slots: Tensor) -> Tensor:
-        return self.replay.read(slots, self.updates)[0][0].to(self.device)
+        return self.replay.read(self.buffer.slots[slots], self.updates)[0][0].to(self.device)
 
 
 def rehearsal_factor(epoch: int) -> float:

@@ -4,7 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cl_prompts.losses.classification import centroid_contrast, masked_mean, reverse_cross_entropy
+from cl_prompts.losses.classification import (
+    centroid_contrast,
+    masked_mean,
+    partial_cross_entropy,
+    reverse_cross_entropy,
+)
 from tests.golden_numbers import Golden, gradient, put
 
 
@@ -57,3 +62,13 @@ def test_means_are_constants_and_large_features_stay_finite() -> None:
     assert loss.isfinite()
     assert features.grad.isfinite().all()
     assert means.grad is None
+
+
+def test_partial_cross_entropy_is_over_known_samples_and_competing_classes() -> None:
+    logits, labels = torch.randn(4, 5), torch.tensor([0, 3, 1, 4])
+    competing = torch.tensor([True, True, False, True, False])
+    known = torch.tensor([True, True, False, False])
+    want = F.cross_entropy(logits[:2, [0, 1, 3]], torch.tensor([0, 2]))
+    torch.testing.assert_close(partial_cross_entropy(logits, labels, competing, known), want)
+    none = torch.zeros(4, dtype=torch.bool)
+    assert partial_cross_entropy(logits, labels, competing, none) == 0

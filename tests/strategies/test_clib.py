@@ -26,7 +26,8 @@ def test_it_trains_on_held_samples_alone_and_stores_before_it_trains(kind: str) 
         ever_held.update(tuple(r) for r in held.tolist())
 
     def note(output: Any, batch: Any) -> None:
-        assert torch.equal(batch.images, strategy.replay.read(batch.slots, 0)[0][0])
+        references = strategy.buffer.slots[batch.slots]
+        assert torch.equal(batch.images, strategy.replay.read(references, 0)[0][0])
         assert torch.equal(batch.labels, strategy.buffer.labels[batch.slots])
         assert len(batch.labels) == 8
         trained.update(tuple(r) for r in strategy.buffer.slots[batch.slots].tolist())
@@ -73,7 +74,7 @@ def test_the_adaptive_rate_multiplies_each_groups_own() -> None:
 
 def test_the_losses_of_a_trained_vit_are_the_current_models() -> None:
     strategy = fit(make("clib_tuned"), experiences())
-    images, labels = strategy.replay.read(torch.arange(12), 0)[0][:2]
+    images, labels = strategy.replay.read(strategy.buffer.slots[:12], 0)[0][:2]
     with torch.no_grad():
         want = F.cross_entropy(strategy.model(images), labels, reduction="none")
     torch.testing.assert_close(strategy.buffer_losses(), want)
@@ -83,7 +84,7 @@ def test_cached_features_are_raw_so_that_they_stay_exact() -> None:
     strategy = fit(make("clib", head=Head(input="whitened")), experiences())
     held = torch.arange(len(strategy.buffer))
     with torch.no_grad():
-        images = strategy.replay.read(held, 0)[0][0]
+        images = strategy.replay.read(strategy.buffer.slots[held], 0)[0][0]
         labels = strategy.buffer.labels[held]
         want = F.cross_entropy(strategy.model.eval()(images), labels, reduction="none")
         raw = strategy.model.backbone(images)

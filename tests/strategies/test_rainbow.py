@@ -54,7 +54,7 @@ def test_it_chooses_from_all_samples_since_the_last_rehearsal() -> None:
     strategy = make("rainbow_chosen", "class_incremental", buffer_size=4)
     first, *_ = experiences("class_incremental")
     chosen_from: list[torch.Tensor] = []
-    watch(strategy.replay, "read_references", lambda at, *key: chosen_from.append(at.clone()))
+    watch(strategy.replay, "read", lambda at, *key: chosen_from.append(at.clone()))
     finish = strategy.finish_task
     strategy.finish_task = lambda: None
     fit(strategy, [first])

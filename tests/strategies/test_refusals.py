@@ -21,7 +21,7 @@ from tests.toys import make
 
 AVERAGING = [PromptAveraging(checkpoints=3)]
 ENCODED = {"prompt_form": Encoded()}
-SCALED = {"plugins": [HeadAlignment(feature_scale=0.5, restore=True)]}
+SCALED = {"plugins": [HeadAlignment(feature_scale=0.5)]}
 ROUTED = {"plugins": [Router()]}
 ROWS: list[tuple[str, dict[str, Any]]] = [
     ("clib", {"plugins": [HeadAlignment()]}),
@@ -42,7 +42,6 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("mvp", {"class_mask": "current"}),
     ("mvp", {"top_k": 11}),
     ("ncm", {"head": Head(input="whitened")}),
-    ("one_prompt", {"plugins": [HeadAlignment(feature_scale=0.02)]}),
     ("one_prompt", {"head": {"kind": "cosine"}, **SCALED}),
     ("one_prompt", {"prompt_form": ["mlp"]}),
     ("one_prompt", {"prompt_form": {"encodde": {}}}),

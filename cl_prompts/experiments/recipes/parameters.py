@@ -104,7 +104,7 @@ def described(thing: Any, without: Collection[str] = ()) -> Parameters:
 
 def _plugins_of(kind: Any) -> Arguments:
     """The plugins that a strategy class always has, with their settings."""
-    names = {entry.class_name: name for name, entry in PLUGINS.items()}
+    names = {class_name: name for name, class_name in PLUGINS.items()}
     kinds = {type(plugin): plain(plugin.explicit) for plugin in kind.own_plugins}
     return {
         names.get(own.__name__, f"{own.__module__}:{own.__qualname__}"): settings

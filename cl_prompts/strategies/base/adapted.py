@@ -1,6 +1,5 @@
 """Base of the task-aware strategies with adapters and prototypes."""
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -13,10 +12,9 @@ from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.prompts.task_adapters import TaskAdapters
 from cl_prompts.prompts.task_aware import start_task
 from cl_prompts.seeds import derived_seed, seeded
-from cl_prompts.strategies.base.experience import unannounced, whole_of
+from cl_prompts.strategies.base.experience import unannounced
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.stream import Batch
-from cl_prompts.strategies.base.task_pass import task_batches
 from cl_prompts.training.rates import Schedule
 
 
@@ -95,13 +93,3 @@ class AdapterStrategy(OnlineStrategy):
         """Run the model, with seeded dropout."""
         with seeded(derived_seed(self.seed, self.updates)):
             return super().training_output(batch)
-
-    @torch.no_grad()
-    def task_features(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield features (batch, subspaces, dim) and labels (batch,) of the finished task."""
-        training = self.model.training
-        # Prototypes are computed as in evaluation, without dropout.
-        self.model.eval()
-        for images, labels in task_batches(self, whole_of(self.experience).dataset):
-            yield self.model.encode(images, {}).features, labels
-        self.model.train(training)

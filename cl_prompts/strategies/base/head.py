@@ -55,8 +55,6 @@ class Head(Settings):
     shrinkage: Positive | ByRule = 1.0
     """Shrinkage of the covariance towards a multiple of the identity; 1 needs no tuning. ``"oas"``
     computes it from the covariance and the number of samples."""
-    aligned_tests: bool = True
-    """Whether the released alignment acts in tests as well; MVP's does not."""
     refresh: Count = 5
     """Stream batches between two updates of the whitening matrix."""
     window: Count | None = None
@@ -77,10 +75,8 @@ class Head(Settings):
             streaming = self.values_of("shrinkage", "refresh", "window")
             model.whitening = FeatureWhitening(dim, self.input, **streaming)
         else:
-            alignment = BatchAlignment(dim, self.alignment, coefficient=self.coefficient)
-            # MVP's published code aligns features in training only.
-            alignment.in_evaluation = self.aligned_tests or self.alignment != "released"
-            model.whitening = alignment
+            coefficient = self.coefficient
+            model.whitening = BatchAlignment(dim, self.alignment, coefficient=coefficient)
 
 
 @dataclass(frozen=True)

@@ -252,17 +252,7 @@ class OnlineLoop:
         """Yield the batches of an epoch, from the place where training resumes."""
         strategy, model = self.strategy, self.strategy.model
         start = self.start_epoch()
-        for stream in stream_batches(
-            strategy.dataloader,
-            strategy.annotated,
-            updates=None if strategy.budget else strategy.online_iter,
-            size=strategy.train_mb_size,
-            n=len(strategy.experience.dataset),
-            start=start,
-            origin=strategy.samples_seen,
-            experience=strategy.replay.current if strategy.one_view else None,
-            device=strategy.device,
-        ):
+        for stream in stream_batches(strategy, start):
             if stream.start == start:
                 first, seen = stream.first, strategy.samples_seen
                 check_input(model.backbone, first.images, seen)

@@ -163,10 +163,9 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         several = self.model.multi_label
         SupervisedTemplate.__init__(
             self,
-            **self.values_of("eval_every", "train_mb_size", "eval_mb_size", "train_epochs"),
+            **self.values_of("device", "plugins", "eval_every"),
+            **self.values_of("train_mb_size", "eval_mb_size", "train_epochs"),
             model=self.model,
-            device=self.device,
-            plugins=self.plugins,
             optimizer=self.default_optimizer(self.model, self.lr),
             # For Avalanche's plugins that ask for a loss; ours is training_loss.
             criterion=nn.BCEWithLogitsLoss() if several else nn.CrossEntropyLoss(),

@@ -91,7 +91,7 @@ class Replay:
             Columns of a mini-batch, annotated classes (m, classes), and slots (m,).
         """
         draws = [self.buffer.draw_slots(self.batch_size) for _ in range(self.draws)]
-        parts = [self.read(slots, update, draw) for draw, slots in enumerate(draws)]
+        parts = [self.read(self.buffer.slots[of], update, draw) for draw, of in enumerate(draws)]
         columns = [torch.cat(of_parts) for of_parts in zip(*(p[0] for p in parts), strict=True)]
         return columns, torch.cat([annotated for _, annotated in parts]), torch.cat(draws)
 
@@ -116,23 +116,17 @@ class Replay:
             samples=samples,
         )
 
-    def read(self, slots: Tensor, update: int, draw: int = 0) -> tuple[list[Tensor], Tensor]:
-        """Read the samples in some slots, on the CPU.
+    def read(self, references: Tensor, update: int, draw: int = 0) -> tuple[list[Tensor], Tensor]:
+        """Read the samples of (m, 2) references, stored or not, on the CPU.
 
         Args:
-            slots: (m,), all different.
+            references: to different samples, such as some ``buffer.slots``.
             update: number of the update in the run, from 0.
             draw: number of the read for this update; :meth:`draw` uses 0 to ``draws - 1``.
 
         Returns:
             Columns of a mini-batch, and annotated classes (m, classes).
         """
-        return self.read_references(self.buffer.slots[slots], update, draw)
-
-    def read_references(
-        self, references: Tensor, update: int, draw: int = 0
-    ) -> tuple[list[Tensor], Tensor]:
-        """Read the samples of (m, 2) references, stored or not, as :meth:`read` does."""
         wanted = [
             (source, row, self._key(source, row, update, draw))
             for source, row in references.tolist()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, count, islice, repeat
 from typing import Any, TypeVar
 
 import torch
+from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -133,12 +135,6 @@ class RepeatedBatches(Sampler[list[KeyedRow]]):
         # Keys are stream positions, so views depend neither on workers nor on a resume.
         return [(row, (place, repetition)) for place, row in enumerate(rows.tolist(), position)]
 
-    def samples(self, rows: Tensor) -> Tensor | None:
-        """Return experience and row (n, 2) of rows (n,) that have one view each."""
-        if self.experience is None:
-            return None
-        return torch.stack([torch.full_like(rows, self.experience), rows], dim=1)
-
     def __len__(self) -> int:
         return self.repeats * -(-self.n // self.batch_size)
 
@@ -169,69 +165,53 @@ class StreamBatch:
     rows: Tensor
 
 
-def stream_batches(
-    loader: Iterable[list[Tensor]],
-    annotated: Tensor,
-    *,
-    updates: int | None,
-    size: int,
-    n: int,
-    start: int = 0,
-    origin: int = 0,
-    experience: int | None = None,
-    device: torch.device | str = "cpu",
-) -> Iterator[StreamBatch]:
+def stream_batches(strategy: SupervisedTemplate, start: int = 0) -> Iterator[StreamBatch]:
     """Yield the stream batches of one epoch.
 
-    Args:
-        loader: yields each batch ``updates`` times (:func:`keyed_loader`), or once if it is a
-            plugin's, such as Avalanche's ``ReplayPlugin``, whose batches may hold more samples.
-        annotated: (classes,) boolean mask of the classes that the experience labels.
-        updates: views per batch; None for any number, of which the loader yields the first and the
-            others are read in this process on demand.
-        size: samples per batch.
-        n: samples of the experience.
-        start: samples to skip, since they were trained on before.
-        origin: stream position of the first batch.
-        experience: number of the experience, if each sample has one view; None for new views.
-        device: of the batches.
+    The loader yields each batch ``online_iter`` times (:func:`keyed_loader`), or once if it is a
+    plugin's, such as Avalanche's ``ReplayPlugin``, whose batches may hold more samples. With a
+    ``Budget`` a batch has any number of views: the loader yields the first, and the others are read
+    in this process on demand.
 
-    Example:
-        >>> data = [(torch.zeros(3, 8, 8), label, 0) for label in range(3)]
-        >>> loader = keyed_loader(data, RepeatedBatches(3, batch_size=2, repeats=2))
-        >>> annotated = torch.ones(3, dtype=torch.bool)
-        >>> for batch in stream_batches(loader, annotated, updates=2, size=2, n=3):
-        ...     print(batch.start, [view.labels.tolist() for view in batch.views])
-        0 [[0, 1], [0, 1]]
-        2 [[2], [2]]
+    Args:
+        strategy: an :class:`~cl_prompts.strategies.base.online.OnlineStrategy`.
+        start: samples to skip, since they were trained on before.
     """
+    loader, size = strategy.dataloader, strategy.train_mb_size
+    updates = None if strategy.budget else strategy.online_iter
+    to_batch = partial(_batch_of, strategy.annotated, strategy.device)
     sampler = own_sampler(loader)
     if sampler is None:
+        n = len(strategy.experience.dataset)
         # A plugin's loader cannot skip samples itself.
         for item in islice(loader, -(-start // size), None):
             end = min(start + size, n)
-            first = _batch_of(item, annotated, device)
+            first = to_batch(item)
             no_rows = torch.zeros(0, dtype=torch.int64)
             same = repeat(first) if updates is None else repeat(first, updates)
             yield StreamBatch(start, end - start, first, same, no_rows)
             start = end
         return
-    sampler.start, sampler.origin, sampler.experience = start, origin, experience
-    begun = start
+    sampler.start, sampler.origin = start, strategy.samples_seen
+    sampler.experience = strategy.replay.current if strategy.one_view else None
+    place = sampler.origin
     items = iter(loader)
     for item in items:
         rows = sampler.order[start : start + size]
-        samples = sampler.samples(rows)
-        first = _batch_of(item, annotated, device, samples)
+        samples = strategy.replay.references(rows) if strategy.one_view else None
+        first = to_batch(item, samples)
 
-        def later(rows: Tensor = rows, place: int = origin + start - begun) -> Iterator[Batch]:
+        def later(
+            rows: Tensor = rows, samples: Tensor | None = samples, place: int = place
+        ) -> Iterator[Batch]:
             for number in count(1) if updates is None else range(1, updates):
                 keyed = sampler.keyed(rows, place, number)
                 again = next(items) if updates else _read(loader, keyed)
-                yield _batch_of(again, annotated, device, sampler.samples(rows))
+                yield to_batch(again, samples)
 
         yield StreamBatch(start, len(rows), first, chain([first], later()), rows)
         start += len(rows)
+        place += len(rows)
 
 
 def _read(loader: Any, rows: Sequence[KeyedRow]) -> list[Tensor]:
@@ -240,7 +220,7 @@ def _read(loader: Any, rows: Sequence[KeyedRow]) -> list[Tensor]:
 
 
 def _batch_of(
-    item: list[Tensor], annotated: Tensor, device: torch.device | str, samples: Tensor | None = None
+    annotated: Tensor, device: torch.device, item: list[Tensor], samples: Tensor | None = None
 ) -> Batch:
     """Send a batch of a loader to the device."""
     # On the CPU as the loader gave them: reading them from a GPU would synchronise.

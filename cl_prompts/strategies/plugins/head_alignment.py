@@ -68,7 +68,7 @@ class HeadAlignment(StrategyPlugin):
     """``"task"`` scales the means of earlier tasks' classes by 0.9 to 1 (SLCA); None does not."""
     feature_scale: NotNegative | None = None
     """Share per task of age by which draws of a class are shortened, and its rows lengthened
-    afterwards (SLCA++: 0.02); needs a linear head on raw features and ``restore``."""
+    afterwards (SLCA++: 0.02); implies ``restore``, and needs a linear head on raw features."""
     logit_norm: Positive | None = None
     """Temperature of logits divided by the mean norm of a task's logits (SLCA: 0.1); None for
     plain logits."""
@@ -89,12 +89,17 @@ class HeadAlignment(StrategyPlugin):
         """With ``restore``, copies of the classifiers before alignment."""
         self.is_aligned = False
         """Whether the copies must be restored."""
+        self.restore = self.restore or self.feature_scale is not None
         self.state.add("alignments", "trained", "is_aligned")
         if not self.epochs:
             return
         self.check_head(strategy)
         self.check_stream_samples(strategy)
-        self._check_scales(strategy)
+        linear = (isinstance(it.module, nn.Linear) for it in strategy.aligned_classifiers())
+        if self.feature_scale is not None and not all(linear):
+            raise self.refusal(
+                "with feature_scale needs a linear head on raw features", "leave out feature_scale"
+            )
         scales = ("unbiased", "mean_scale", "feature_scale", "logit_norm")
         shared = self.values_of("epochs", "lr", "optimizer", *scales)
         for classifier in strategy.aligned_classifiers():
@@ -112,18 +117,6 @@ class HeadAlignment(StrategyPlugin):
                 for kind in kinds
             ]
             self.alignments.append(torch.nn.ModuleList(of_kinds).to(strategy.device))
-
-    def _check_scales(self, strategy: OnlineStrategy) -> None:
-        if self.feature_scale is None:
-            return
-        if not self.restore:
-            raise self.refusal(
-                "with feature_scale changes the head for evaluation only", "give restore=True"
-            )
-        if any(not isinstance(it.module, nn.Linear) for it in strategy.aligned_classifiers()):
-            raise self.refusal(
-                "with feature_scale needs a linear head on raw features", "leave out feature_scale"
-            )
 
     def check_announced(self, strategy: OnlineStrategy, *, announced: bool) -> None:
         """Refuse ``restore`` without announced boundaries."""

@@ -8,8 +8,7 @@ from torch import Tensor
 from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.transforms import Augmentation, PrivateRandom
 from cl_prompts.strategies.base.stream import Batch, RepeatedBatches, keyed_loader, stream_batches
-
-ALL = torch.ones(6, dtype=torch.bool)
+from tests.toys import make
 
 
 def batch(annotated: Tensor) -> Batch:
@@ -60,9 +59,10 @@ def test_keys_are_stream_positions_and_repetitions() -> None:
 
 
 def test_a_loader_hands_out_each_batch_with_its_views_and_place() -> None:
-    loader = keyed_loader(image_set(5), RepeatedBatches(5, 2, 3, start=2))
+    strategy = make("linear_probe", train_mb_size=2, online_iter=3)
+    strategy.dataloader = keyed_loader(image_set(5), RepeatedBatches(5, 2, 3))
     found = []
-    for part in stream_batches(loader, ALL, updates=3, size=2, n=5, start=2):
+    for part in stream_batches(strategy, start=2):
         views = list(part.views)
         assert views[0] is part.first
         assert not torch.equal(views[0].images, views[1].images)
