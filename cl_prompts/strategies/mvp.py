@@ -57,7 +57,7 @@ class MVP(PromptStrategy):
     class_mask: ClassMask = "seen"
     """Classes that compete in the cross-entropy: ``"seen"``, all classes seen so far, as published,
     or ``"batch"``, those that occur in the mini-batch."""
-    # Of head.alignment=released: MVP's code aligns features in training only.
+    # Of head.input=aligned: MePo's code of MVP aligns features in training only.
     head: Head = Head(aligned_tests=False)
     online_iter: Count = 3
     new_optimizer: bool = False
