@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import TensorDataset
 
 from cl_prompts.backbones import create_backbone
 from cl_prompts.errors import InputError
@@ -29,8 +29,8 @@ STREAMS: dict[str, Callable[..., object]] = {
 }
 
 
-class ToyImages(Dataset[object]):
-    """Random images in the colours of their classes.
+def toy_images(n: int, size: int, seed: int, *, multi_label: bool = False) -> TensorDataset:
+    """Return random images in the colours of their classes.
 
     Args:
         n: number of images.
@@ -39,24 +39,17 @@ class ToyImages(Dataset[object]):
         multi_label: label an image with a row of zeros and ones, instead of a class id.
 
     Example:
-        >>> ToyImages(4, size=8, seed=0)[0][0].shape
+        >>> toy_images(4, size=8, seed=0)[0][0].shape
         torch.Size([3, 8, 8])
     """
-
-    def __init__(self, n: int, size: int, seed: int, *, multi_label: bool = False) -> None:
-        rng = np.random.default_rng(seed)
-        patterns = np.random.default_rng(99).random((N_CLASSES, 3, size, size))
-        classes = rng.permutation(np.arange(n, dtype=np.int64) % N_CLASSES)
-        images = 0.8 * patterns[classes] + 0.2 * rng.random((n, 3, size, size))
-        self.images = torch.from_numpy(images).float()
-        self.targets = np.eye(N_CLASSES, dtype=np.uint8)[classes] if multi_label else classes
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, object]:
-        label = self.targets[index]
-        return self.images[index], int(label) if label.ndim == 0 else torch.from_numpy(label)
+    rng = np.random.default_rng(seed)
+    patterns = np.random.default_rng(99).random((N_CLASSES, 3, size, size))
+    classes = rng.permutation(np.arange(n, dtype=np.int64) % N_CLASSES)
+    images = 0.8 * patterns[classes] + 0.2 * rng.random((n, 3, size, size))
+    targets = np.eye(N_CLASSES, dtype=np.uint8)[classes] if multi_label else classes
+    data: Any = TensorDataset(torch.from_numpy(images).float(), torch.from_numpy(targets))
+    data.targets = targets
+    return data
 
 
 @dataclass
@@ -70,12 +63,12 @@ class Trial:
 
     Example:
         >>> from cl_prompts.strategies import NCM
-        >>> train, test = ToyImages(24, 32, seed=1), ToyImages(6, 32, seed=2)
+        >>> train, test = toy_images(24, 32, seed=1), toy_images(6, 32, seed=2)
         >>> vit = create_backbone()
         >>> trial = Trial(
         ...     lambda: NCM(backbone=vit, n_classes=6, evaluator=None),
         ...     lambda: STREAMS["si_blurry"](train, test),
-        ...     test.images,
+        ...     test.tensors[0],
         ... )
         >>> check_saved_model_scores_the_same(trial)
     """
@@ -144,8 +137,8 @@ def _trial(method: Any, scenario: str, backbone: Any, given: dict[str, object]) 
         settings["multi_label"] = several
     if "n_tasks" in accepted and scenario != "si_blurry":
         settings.setdefault("n_tasks", N_TASKS)
-    train = ToyImages(48, backbone.image_size, 1, multi_label=several)
-    test = ToyImages(12, backbone.image_size, 2, multi_label=several)
+    train = toy_images(48, backbone.image_size, 1, multi_label=several)
+    test = toy_images(12, backbone.image_size, 2, multi_label=several)
 
     def make() -> OnlineStrategy:
         torch.manual_seed(0)  # models draw their first parameters from the global generator
@@ -155,7 +148,7 @@ def _trial(method: Any, scenario: str, backbone: Any, given: dict[str, object]) 
         make().check_announced(announced=scenario != "si_blurry")
     except InputError:
         return None
-    return Trial(make, lambda: STREAMS[scenario](train, test), test.images)
+    return Trial(make, lambda: STREAMS[scenario](train, test), test.tensors[0])
 
 
 # ------------------------------------------------------------------------------------- the checks

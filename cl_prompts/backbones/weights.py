@@ -139,10 +139,9 @@ def _hub_file(name: str) -> tuple[str, str] | None:
     return config.hf_hub_id, config.hf_hub_filename or "model.safetensors"
 
 
-def _cached_file(name: str) -> Path | None:
-    """Return the file of timm's weights in the hub's cache, or None."""
-    place = None if name == EMBEDDED else _hub_file(name)
-    found = place and try_to_load_from_cache(*place)
+def _cached_file(place: tuple[str, str]) -> Path | None:
+    """Return a file of the hub in the hub's cache, or None."""
+    found = try_to_load_from_cache(*place)
     return Path(found) if isinstance(found, str) else None
 
 
@@ -156,16 +155,14 @@ def check_at_hand(name: str, weights: str) -> None:
     Raises:
         InputError: the weights are not on this machine; the message has the download command.
     """
-    if weights not in ("default", "timm") or name == EMBEDDED:
-        return
+    # create_backbone reports an unknown name.
     place = _hub_file(name) if timm.is_model(name) else None
-    if place is None or _cached_file(name) is not None:
-        return  # create_backbone reports an unknown name
-    repository, file = place
-    raise InputError(
-        f"the weights of backbone {name} are not on this machine. To download them from"
-        f" {hub_constants.ENDPOINT}/{repository}, run: hf download {repository} {file}"
-    )
+    if weights in ("default", "timm") and place and _cached_file(place) is None:
+        repository, file = place
+        raise InputError(
+            f"the weights of backbone {name} are not on this machine. To download them from"
+            f" {hub_constants.ENDPOINT}/{repository}, run: hf download {repository} {file}"
+        )
 
 
 def _weight_file(name: str, weights: str) -> Path:
@@ -180,7 +177,7 @@ def _weight_file(name: str, weights: str) -> Path:
             f"timm has no weights on the hub for backbone {name}: use weights=FILE or"
             " weights=random"
         )
-    cached = _cached_file(name)
+    cached = _cached_file(place)
     if cached is None:
         try:
             # Without a name server, fail at once: the client retries for most of a minute.

@@ -17,6 +17,7 @@ from cl_prompts.models.base import Output
 from cl_prompts.models.prompted import InstanceLogitMask, PromptedViT
 from cl_prompts.prompts.pools import Blocks, SharedTokens, TokenPool, check_blocks
 from cl_prompts.prompts.selectors import ClassTokenQuery, NearestKeys
+from cl_prompts.strategies.base.head import Head
 from cl_prompts.strategies.base.prompt import PromptStrategy
 from cl_prompts.strategies.base.stream import Batch
 
@@ -56,6 +57,8 @@ class MVP(PromptStrategy):
     class_mask: ClassMask = "seen"
     """Classes that compete in the cross-entropy: ``"seen"``, all classes seen so far, as published,
     or ``"batch"``, those that occur in the mini-batch."""
+    # Of head.input=aligned: MePo's code of MVP aligns features in training only.
+    head: Head = Head(aligned_tests=False)
     online_iter: Count = 3
     new_optimizer: bool = False
     pool_size: Count = 10

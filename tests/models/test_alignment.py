@@ -3,7 +3,6 @@
 import copy
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -26,15 +25,14 @@ CASES = sorted({key.split("/")[1] for key in GOLDEN.keys("transform/")})
 def test_published_transform_and_its_gradient(case: str) -> None:
     at = f"transform/{case}"
     features, target = GOLDEN(f"{at}/features"), GOLDEN(f"{at}/target")
-    released = directions(features, target, "released")
+    released = directions(features, target)
     GOLDEN.close_double(released, f"{at}/released")
     GOLDEN.close_double(F.normalize(released), f"{at}/unit")
-    GOLDEN.close_double(directions(features, target), f"derived/{case}/corrected")
     blends = {key.split("/")[2] for key in GOLDEN.keys(f"{at}/blend")}
     for blend in blends:
         given = features.clone().requires_grad_()
         c = float(blend.removeprefix("blend_"))
-        output = aligned(given, target, form="released", coefficient=c)
+        output = aligned(given, target, coefficient=c)
         GOLDEN.close_double(output, f"{at}/{blend}/output")
         (output * GOLDEN(f"{at}/loss_weight")).sum().backward()
         GOLDEN.close_double(gradient(given), f"{at}/{blend}/grad_features")
@@ -65,14 +63,13 @@ def test_published_steps_of_l2p() -> None:
     }
     for name, parameter in parameters.items():
         put(parameter, GOLDEN(f"l2p/{name}"))
-    alignment = BatchAlignment(vit.dim, "released", target=target)
 
     def run(shown: Tensor) -> Tensor:
         tokens = embedded(vit, shown)
         selection = keys(vit.norm(vit.blocks(tokens))[:, 0].detach())
         plan = pool.build(selection)
         features = vit.norm(vit.blocks(tokens, plan, prepended_only=True)).mean(dim=1)
-        logits: Tensor = head(alignment(features))
+        logits: Tensor = head(aligned(features, target, coefficient=0.5))
         return logits
 
     optimizer = torch.optim.Adam(parameters.values(), 5e-3)
@@ -107,7 +104,7 @@ def test_published_moving_reference(tmp_path: Path) -> None:
         initial_prompts=str(tmp_path),
         evaluator=None,
         device="cpu",
-        head={"input": "aligned", "alignment": "released", "coefficient": 0.6},
+        head={"input": "aligned", "coefficient": 0.6},
     )
     model = strategy.model.eval().double()
     model.whitening.momentum = 0.7
@@ -142,7 +139,6 @@ def test_published_loss_of_mvp() -> None:
     read = aligned(
         inputs["features"],
         GOLDEN("mvp/target"),
-        form="released",
         coefficient=GOLDEN.number("mvp/coefficient"),
     )
     mask = 2 * torch.sigmoid(inputs["mask_param"])
@@ -170,13 +166,12 @@ def features(n: int, dim: int = 8) -> Tensor:
     return torch.randn(n, dim, generator=generator).double() @ mixing + 10
 
 
-@pytest.mark.parametrize("form", ["corrected", "released"])
-def test_evaluation_moves_the_released_reference_alone(form: Any) -> None:
-    alignment = BatchAlignment(8, form)
+def test_evaluation_moves_the_reference() -> None:
+    alignment = BatchAlignment(8)
     x = features(20)
     assert torch.equal(alignment(x), x)  # the first batch makes the reference
     before = copy.deepcopy(alignment.state_dict())
     first = alignment.eval()(x[:10])
-    assert (not torch.equal(alignment.reference, before["reference"])) == (form == "released")
+    assert not torch.equal(alignment.reference, before["reference"])
     alignment.load_state_dict(before)
     assert torch.equal(alignment(x[:10]), first)

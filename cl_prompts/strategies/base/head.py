@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cl_prompts.checks import Count, Positive, Share
 from cl_prompts.closed_form.shrinkage import ByRule
 from cl_prompts.closed_form.whitening import FeatureWhitening, HeadInput
-from cl_prompts.models.alignment import Alignment, BatchAlignment
+from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.heads import CosineHead, RowInit, UnitRowHead
 from cl_prompts.strategies.base.settings import Settings
@@ -48,13 +48,13 @@ class Head(Settings):
     (:class:`~cl_prompts.closed_form.whitening.FeatureWhitening`); ``"aligned"``, for comparison,
     maps them batch by batch to a moving reference covariance (MePo,
     :mod:`cl_prompts.models.alignment`), so predictions depend on the other samples of the batch."""
-    alignment: Alignment = "released"
-    """Form of ``input="aligned"``: ``"released"``, MePo's published code, or ``"corrected"``."""
     coefficient: Share = 0.5
     """Share of the aligned feature, of unit norm."""
     shrinkage: Positive | ByRule = 1.0
     """Shrinkage of the covariance towards a multiple of the identity; 1 needs no tuning. ``"oas"``
     computes it from the covariance and the number of samples."""
+    aligned_tests: bool = True
+    """Whether the alignment acts in tests as well; MVP's does not."""
     refresh: Count = 5
     """Stream batches between two updates of the whitening matrix."""
     window: Count | None = None
@@ -75,8 +75,8 @@ class Head(Settings):
             streaming = self.values_of("shrinkage", "refresh", "window")
             model.whitening = FeatureWhitening(dim, self.input, **streaming)
         else:
-            coefficient = self.coefficient
-            model.whitening = BatchAlignment(dim, self.alignment, coefficient=coefficient)
+            model.whitening = BatchAlignment(dim, coefficient=self.coefficient)
+            model.whitening.in_evaluation = self.aligned_tests
 
 
 @dataclass(frozen=True)
