@@ -124,10 +124,9 @@ def test_rows_of_a_turned_tiff_without_compression_have_their_width(
 
 
 def test_damaged_exif_counts_as_none(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.jpg", CORNER, exif=b"Exif\0\0" + b"II*\0\xff\xff")
-    assert decode(path).shape == (3, 2, 3)
-    path = save(tmp_path / "b.jpg", CORNER, exif=b"Exif\0\0" + b"no TIFF header")
-    assert decode(path).shape == (3, 2, 3)
+    for damaged in (b"II*\0\xff\xff", b"no TIFF header"):
+        path = save(tmp_path / "a.jpg", CORNER, exif=b"Exif\0\0" + damaged)
+        assert decode(path).shape == (3, 2, 3)
 
 
 def test_no_format_but_the_documented_ones_is_decoded(

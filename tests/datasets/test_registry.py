@@ -25,7 +25,7 @@ def write_wide(root: Path) -> Path:
     return root
 
 
-def test_whole_images_keep_what_the_published_crop_cuts_away(tmp_path: Path) -> None:
+def test_crops_keep_whole_images_or_what_published_ones_show(tmp_path: Path) -> None:
     root = write_wide(tmp_path)
     published = load("csv", root, image_size=56)
     whole = load("csv", root, image_size=56, crop="whole", augment=True)
@@ -33,10 +33,7 @@ def test_whole_images_keep_what_the_published_crop_cuts_away(tmp_path: Path) -> 
     for image in (whole.test[0][0], whole.train[0][0]):
         assert image.shape == (3, 56, 56)
         assert image[:, :, [0, -1]].min() > 0.95
-
-
-def test_squares_are_cut_as_published_for_imagenet_r(tmp_path: Path) -> None:
-    root = write_wide(tmp_path)
+    # Squares are cut as published for ImageNet-R.
     square = load("csv", root, image_size=56, crop="square", augment=True)
     expected = augmentation_of("imagenet_r").test(56)(decode(str(root / "images" / "b.png")))
     assert torch.equal(square.test[0][0], expected)

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
-from tests.strategies.shared import stream_batch
+from tests.strategies.shared import noted, stream_batch
 from tests.toy_data import experiences
-from tests.toys import fit, make, watch
+from tests.toys import fit, make, weights
 
 
 def test_prototypes_are_means_in_every_subspace_up_to_the_class_own() -> None:
@@ -25,22 +25,20 @@ def test_prototypes_are_means_in_every_subspace_up_to_the_class_own() -> None:
     assert bool((model.prototypes.prototypes.norm(dim=-1) > 0).all())  # completed
 
 
-def test_finished_adapters_never_change_and_heads_begin_afresh() -> None:
+def test_finished_adapters_never_change_and_heads_and_their_scale_begin_afresh() -> None:
     strategy = make("ease", "class_incremental")
     first, second, _ = experiences("class_incremental")
     fit(strategy, [first])
     before = [p.clone() for p in strategy.model.adapters.sets[0].parameters()]
     head = strategy.model.head.weight.detach().clone()
-    starts: list[torch.Tensor] = []
-    watch(
-        strategy,
-        "training_epoch",
-        lambda **_: starts.append(strategy.model.head.weight.detach().clone()),
-    )
-    fit(strategy, [second])
+    with torch.no_grad():
+        strategy.model.head.sigma.fill_(3)
+    starts = noted(strategy, "training_epoch", lambda **_: weights(strategy), [second])
     assert all(map(torch.equal, before, strategy.model.adapters.sets[0].parameters()))
-    assert not torch.equal(starts[0], head)
-    assert float(starts[0].abs().max()) <= strategy.model.backbone.dim**-0.5
+    start, sigma = starts[0]["head.weight"], starts[0]["head.sigma"]
+    assert not torch.equal(start, head)
+    assert float(start.abs().max()) <= strategy.model.backbone.dim**-0.5
+    assert float(sigma) == 1
 
 
 def test_loss_is_over_the_new_classes_and_their_samples() -> None:
@@ -65,11 +63,3 @@ def test_loss_is_over_the_new_classes_and_their_samples() -> None:
     loss.backward()
     assert float(loss.detach()) == 0
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
-
-
-def test_the_scale_of_cosines_begins_anew_with_each_task() -> None:
-    strategy = make("ease", "class_incremental")
-    with torch.no_grad():
-        strategy.model.head.sigma.fill_(3)
-    strategy.start_task(torch.ones(6, dtype=torch.bool))
-    assert float(strategy.model.head.sigma) == 1
