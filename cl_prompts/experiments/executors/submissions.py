@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cl_prompts.errors import RunError
 from cl_prompts.experiments.executors.launching import (
@@ -24,18 +24,8 @@ Fault = Exception | None
 _SECONDS = 0.2  # between two polls of the submitted jobs
 
 
-class Display(Protocol):
-    """Display of jobs that start and end."""
-
-    def begin(self, number: int, label: str) -> object:
-        """Show the start of a job."""
-
-    def end(self, number: int, how: str) -> None:
-        """Show the end of a job."""
-
-
 def job_ends(
-    jobs: Sequence[Job], how: Launching, display: Display, *, device: str, out: Path, threads: int
+    jobs: Sequence[Job], how: Launching, display: Any, *, device: str, out: Path, threads: int
 ) -> Generator[tuple[object, Fault], None, None]:
     """Execute jobs; yield each with its error or None when it ends.
 
@@ -44,7 +34,7 @@ def job_ends(
     Args:
         jobs: what to do.
         how: where.
-        display: receiver of starts and ends.
+        display: its ``begin`` and ``end`` show the starts and ends of jobs.
         device, out, threads: see :func:`executor_of`.
 
     Raises:

@@ -2,16 +2,20 @@
 
 import json
 import re
+import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
 
+from cl_prompts.errors import all_of
 from cl_prompts.experiments.figures import maps
 from cl_prompts.experiments.figures.curves import curve_chart
 from cl_prompts.experiments.figures.style import Chart, spec
-from cl_prompts.experiments.results import costs, history
+from cl_prompts.experiments.results import history
 from cl_prompts.experiments.results.aggregates import Band, curves_of, difference_band, mean_band
+from cl_prompts.experiments.results.comparable import conditions_of
 from cl_prompts.experiments.results.comparison import headlines
 from cl_prompts.experiments.results.groups import Group
 from cl_prompts.experiments.results.metrics import BYTES, COMPUTE, Metric
@@ -82,7 +86,7 @@ class Charts:
         """Draw scores against compute and bytes, where groups differ in ``budget`` or ``memory``
         alone; with what the first chart says in words."""
         kinds = {"budget": COMPUTE, "memory": BYTES}
-        alike = [(costs.budgets_of(groups, limit), cost) for limit, cost in kinds.items()]
+        alike = [(budgets_of(groups, limit), cost) for limit, cost in kinds.items()]
         return [self._costs(parts, cost) for found, cost in alike for parts in found]
 
     def _costs(self, alike: Mapping[float, Group], limited: Metric) -> tuple[str, list[Fields]]:
@@ -90,13 +94,13 @@ class Charts:
         scores = [one for one in headlines(parts[0]) if one.best is max]
         first, last = scores[0], scores[-1]
         for score, cost in dict.fromkeys([(first, limited), (last, limited), (last, BYTES)]):
-            bands = costs.against(cost, score, parts)
+            bands = against(cost, score, parts)
             title = f"{parts[0].runs[0].summary['recipe']}: {score.name} against {cost.title}"
-            ylabel, front = f"{score.name} (%)", costs.front(bands)
-            chart = curve_chart(bands, self.rows, xlabel=cost.title, ylabel=ylabel, marked=front)
+            ylabel, rings = f"{score.name} (%)", front(bands)
+            chart = curve_chart(bands, self.rows, xlabel=cost.title, ylabel=ylabel, marked=rings)
             caption = f"{title}. Rings: the Pareto front. Bands: ± one standard deviation."
             drawn.append(self._add(chart, title, caption))
-        return costs.in_words(alike, first, limited), drawn
+        return in_words(alike, first, limited), drawn
 
     def streams(self, group: Group) -> list[Fields]:
         """Draw the stream of each stream seed and class order."""
@@ -132,3 +136,81 @@ class Charts:
 
 def _known(bands: Mapping[str, Band | None]) -> dict[str, Band]:
     return {row: band for row, band in bands.items() if band is not None}
+
+
+# -------------------------------------------------------------------- scores against their cost
+
+
+def budgets_of(groups: Sequence[Group], limit: str = "budget") -> list[dict[float, Group]]:
+    """Return groups that differ in one limit alone, by its value; two or more of each kind."""
+    found: dict[str, dict[float, Group]] = defaultdict(dict)
+    for group in groups:
+        conditions = dict(conditions_of(group.runs[0]))
+        if (budget := conditions.pop(limit, None)) is not None:
+            found[json.dumps(conditions, sort_keys=True)][float(budget)] = group
+    return [dict(sorted(alike.items())) for alike in found.values() if len(alike) > 1]
+
+
+def against(cost: Metric, score: Metric, groups: Sequence[Group]) -> dict[str, Band]:
+    """Return the score of each row over its cost: means over seeds, one point a group.
+
+    Args:
+        cost: metric of the x axis; means over seeds.
+        score: metric of the y axis; the band is one standard deviation over seeds.
+        groups: of several budgets.
+    """
+    points: dict[str, list[tuple[float, float, float, int]]] = defaultdict(list)
+    for group in groups:
+        paid, scored = group.values(cost), group.values(score)
+        for row in group.rows:
+            values = [*scored[row].values()]
+            if values and paid[row]:
+                spread = statistics.stdev(values) if len(values) > 1 else 0.0
+                mean = statistics.fmean(paid[row].values())
+                points[row].append((mean, statistics.fmean(values), spread, len(values)))
+    bands = {}
+    for row, found in points.items():
+        x, middle, half, seeds = zip(*sorted(found), strict=True)
+        bands[row] = Band(np.array(x), np.array(middle), np.array(half), min(seeds))
+    return bands
+
+
+def front(bands: Mapping[str, Band]) -> dict[str, list[float]]:
+    """Return the Pareto front: costs of each row at which no cheaper point scores as high.
+
+    >>> cheap = Band(np.array([1.0, 2.0]), np.array([0.6, 0.7]), None, 1)
+    >>> dear = Band(np.array([2.0, 4.0]), np.array([0.5, 0.9]), None, 1)
+    >>> front({"ncm": cheap, "mvp": dear})
+    {'ncm': [1.0, 2.0], 'mvp': [4.0]}
+    """
+    points = [
+        (float(x), -float(y), row)
+        for row, band in bands.items()
+        for x, y in zip(band.x, band.middle, strict=True)
+    ]
+    found: dict[str, list[float]] = {}
+    best, last = 0.0, (0.0, 0.0)
+    for x, y, row in sorted(points):
+        if y < best or (x, y) == last:  # equal points are all on it
+            best, last = y, (x, y)
+            found.setdefault(row, []).append(x)
+    return found
+
+
+def in_words(alike: Mapping[float, Group], score: Metric, cost: Metric = COMPUTE) -> str:
+    """Say which row leads at each limit of a cost, and which rows are on the Pareto front."""
+    bands = against(cost, score, [*alike.values()])
+    unit, share = ("F", " an image") if cost is COMPUTE else (cost.title, "")
+    sentences = []
+    for budget, group in alike.items():
+        means = {row: statistics.fmean(v.values()) for row, v in group.values(score).items() if v}
+        if means:
+            most = max(means.values())
+            leader = " = ".join(row for row in means if means[row] == most)
+            value = f"{score.name} {100 * most:.1f} %"
+            sentences.append(f"At {budget:,.9g} {unit}{share} {leader} leads ({value}).")
+    on_it = [
+        f"{row} at {all_of([cost.text([x]) for x in costs])} {unit}"
+        for row, costs in front(bands).items()
+    ]
+    return " ".join([*sentences, f"On the Pareto front: {', '.join(on_it)}."])

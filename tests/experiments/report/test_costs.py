@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from cl_prompts.experiments.report import charts as costs
 from cl_prompts.experiments.report.page import write_report
-from cl_prompts.experiments.results import costs
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.results.metrics import BYTES, COMPUTE, METRICS
 from cl_prompts.experiments.run_folder.runs import collect
