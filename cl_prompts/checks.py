@@ -7,13 +7,13 @@ import hashlib
 import operator
 import reprlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MultipleOf
+from annotated_types import Ge, Gt, Le, Len, Lt, MultipleOf
 
 from cl_prompts.errors import InputError, unknown
 
@@ -102,6 +102,8 @@ Share = Annotated[float, Ge(0), Le(1)]
 
 Part = Annotated[float, Gt(0), Le(1)]
 """Number greater than 0, at most 1."""
+Normalisation = Annotated[Sequence[Annotated[Sequence[float], Len(3, 3)]], Len(2, 2)]
+"""Means and standard deviations of three colour channels."""
 
 
 def fits(name: str, value: object, kind: object, of: str = "") -> Any:

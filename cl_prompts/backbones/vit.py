@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from annotated_types import Len
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -16,10 +14,8 @@ from cl_prompts.backbones.architecture import Architecture, Features
 from cl_prompts.backbones.attention import LINEAR_AT_LAST, project, run_block
 from cl_prompts.backbones.cost import PassCounter, ViTShape
 from cl_prompts.backbones.injection import BY_BLOCK, Entry, PromptPlan, gather
-from cl_prompts.checks import one_of
+from cl_prompts.checks import Normalisation, one_of
 
-ByChannel = Annotated[Sequence[float], Len(3, 3)]
-Normalisation = Annotated[Sequence[ByChannel], Len(2, 2)]
 Precision = Literal["fp32", "bf16"]
 
 PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -18,9 +18,9 @@ from torch import nn
 
 from cl_prompts.backbones.architecture import Architecture
 from cl_prompts.backbones.catalog import BACKBONES, EMBEDDED
-from cl_prompts.backbones.vit import FrozenViT, Normalisation, Precision
+from cl_prompts.backbones.vit import FrozenViT, Precision
 from cl_prompts.backbones.weight_files import load_weights
-from cl_prompts.checks import fits
+from cl_prompts.checks import Normalisation, fits
 from cl_prompts.errors import InputError, unknown
 
 
