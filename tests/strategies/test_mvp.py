@@ -22,6 +22,7 @@ def test_parameters_are_as_many_as_published_for_vit_b() -> None:
     published = {"pool_size": 10, "g_length": 5, "e_blocks": (2, 3, 4), "e_length": 20}
     model = make("mvp", backbone=tiny_vit(**shape), n_classes=100, **published).model
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 554_060
+    assert (model.logit_mask.values == -1).all()
 
 
 @pytest.mark.parametrize("use_contrastive", [True, False])
