@@ -1,5 +1,6 @@
 """Run code in a forked process, which need not import everything again."""
 
+import gc
 import os
 import sys
 import tempfile
@@ -22,6 +23,8 @@ def forked(work: Callable[[], int]) -> Outcome:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         sys.stdout.flush()
         sys.stderr.flush()
+        # A session of ONNX Runtime that ends in a fork waits for threads that are not there.
+        gc.collect()
         pid = os.fork()
         if pid == 0:
             _be(work, out.fileno(), err.fileno())
