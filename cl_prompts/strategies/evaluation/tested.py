@@ -26,14 +26,14 @@ class TestedDomains:
         evaluator: evaluator of the test set; its ``shown`` is set here.
 
     Attributes:
-        new: for each finished task, the names of the domains that first appeared in it.
+        new: for each finished task, the domains that first appeared in it, as indices into the
+            sorted domain names of the test set.
     """
 
     def __init__(self, evaluator: CachedEvaluator) -> None:
         self.evaluator = evaluator
-        self.new: list[list[str]] = []
-        self._trained: set[str] = set()
-        self._shown: set[str] = set()
+        self.new: list[list[int]] = []
+        self._only_tested = torch.zeros(0, dtype=torch.bool)
 
     def begin(self, experience: CLExperience) -> None:
         """Add the domains of an experience to the tested ones."""
@@ -42,45 +42,48 @@ class TestedDomains:
         if domains is None or not names:
             return
         own, of_stream = domains
-        self._trained |= own
+        shown = self.evaluator.shown
         # Domains that no task trains are tested from the start.
-        self._shown |= own | (set(names) - of_stream)
-        self._show()
-
-    def _show(self) -> None:
-        names = self.evaluator.domain_names
-        self.evaluator.shown = torch.tensor([name in self._shown for name in names])
+        if shown is None or len(self._only_tested) < len(names):
+            self._only_tested = torch.tensor([name not in of_stream for name in names])
+            shown = self._only_tested if shown is None else shown | self._only_tested
+        self.evaluator.shown = shown | torch.tensor([name in own for name in names])
 
     def end_task(self) -> None:
         """Record the domains that first appeared in the finished task."""
-        if self._shown:
-            known = {name for names in self.new for name in names}
-            self.new.append(sorted(self._trained - known))
+        if self.evaluator.shown is None:
+            return
+        begun = self.evaluator.shown & ~self._only_tested
+        begun[[d for domains in self.new for d in domains]] = False
+        self.new.append(begun.nonzero().flatten().tolist())
 
     def cells(self, n_classes: int) -> list[list[int]]:
         """Return the (domain, class) pairs of each finished task, numbered as by
         :meth:`Curve.in_domains <cl_prompts.metrics.curve.Curve.in_domains>`."""
-        names = self.evaluator.domain_names
-        cells = torch.arange(len(names) * n_classes).view(-1, n_classes)
-        return [cells[[names.index(n) for n in new]].flatten().tolist() for new in self.new]
+        cells = torch.arange(len(self.evaluator.domain_names) * n_classes).view(-1, n_classes)
+        return [cells[domains].flatten().tolist() for domains in self.new]
 
     def state_dict(self) -> State:
         """Return the domain names, and which domains are tested."""
         return {
             "names": list(self.evaluator.domain_names),
-            "new": [list(names) for names in self.new],
-            "trained": sorted(self._trained),
-            "shown": sorted(self._shown),
+            "new": [list(domains) for domains in self.new],
+            "shown": self.evaluator.shown,
+            "only_tested": self._only_tested,
         }
 
     def load_state_dict(self, state: State, curve: Curve) -> None:
         """Restore a state; ``curve`` gets columns for domains added since."""
-        self.new = [list(names) for names in state["new"]]
-        self._trained, self._shown = set(state["trained"]), set(state["shown"])
-        if self._shown:
-            self._show()
-            names = self.evaluator.domain_names
-            curve.spread([names.index(name) for name in state["names"]], len(names))
+        names = self.evaluator.domain_names
+        # Names are sorted, so added domains change the indices of earlier ones.
+        places = [names.index(name) for name in state["names"]]
+        self.new = [[places[d] for d in domains] for domains in state["new"]]
+        self._only_tested = state["only_tested"]
+        self.evaluator.shown = state["shown"]
+        if state["shown"] is not None and len(places) < len(names):
+            self.evaluator.shown = torch.zeros(len(names), dtype=torch.bool)
+            self.evaluator.shown[places] = state["shown"]
+            curve.spread(places, len(names))
 
 
 def dataset_of(test: TestSet) -> Any:
