@@ -20,7 +20,8 @@ _KNOWN: WeakKeyDictionary[FrozenViT, tuple[object, str]] = WeakKeyDictionary()
 def load_weights(vit: nn.Module, path: Path) -> None:
     """Load a ``.safetensors`` or torch file into ``vit``; nothing in it is executed.
 
-    Position and patch embeddings are resampled by timm's filter; heads are dropped.
+    Of a training checkpoint timm reads the moving average, if there is one, or the model. Position
+    and patch embeddings are resampled by timm's filter; heads are dropped.
 
     Raises:
         InputError: missing or unreadable file, or weights that do not fit (which keys).
@@ -31,7 +32,8 @@ def load_weights(vit: nn.Module, path: Path) -> None:
             " file"
         )
     try:
-        state = load_state_dict(str(path), weights_only=True)
+        read = load_state_dict(str(path), weights_only=True)
+        state = {name: value.float() for name, value in read.items()}
     except Exception as error:
         raise InputError(
             f"{path} is not a file of plain tensors ({type(error).__name__}): save a state_dict, or"
@@ -41,7 +43,7 @@ def load_weights(vit: nn.Module, path: Path) -> None:
     wanted = vit.state_dict()
     heads = ("head.", "head_dist.", "fc_norm.")
     try:
-        state = module.checkpoint_filter_fn({k: v.float() for k, v in state.items()}, vit)
+        state = module.checkpoint_filter_fn(state, vit)
         vit.load_state_dict(
             {k: v for k, v in state.items() if k in wanted or not k.startswith(heads)}
         )

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cl_prompts.errors import RunError
+
 #: Added to the diagonals of both covariances, as published.
 JITTER = 1e-4
 
@@ -83,9 +85,18 @@ class BatchAlignment(nn.Module):
         self.register_buffer("reference", torch.zeros(dim, dim, dtype=torch.float64))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features (batch, dim) -> input of the head (batch, dim)."""
+        """Features (batch, dim) -> input of the head (batch, dim).
+
+        Raises:
+            RunError: a batch of one.
+        """
         if not self.training and not self.in_evaluation:
             return features
+        if len(features) < 2:
+            raise RunError(
+                "a batch of one image has no covariance to align. Choose batch sizes that leave"
+                " more for the last batch"
+            )
         with torch.autocast(features.device.type, enabled=False):
             with torch.no_grad():
                 own = torch.cov(features.double().T)

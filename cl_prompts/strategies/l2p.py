@@ -6,6 +6,7 @@ from torch import nn
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.checks import Count, NotNegative, Positive, whole_number
+from cl_prompts.errors import InputError
 from cl_prompts.models.prompted import PromptedViT
 from cl_prompts.prompts.pools import PrependedTokenPool
 from cl_prompts.prompts.selectors import NearestKeys
@@ -62,9 +63,11 @@ class L2P(PoolStrategy):
     train_mb_size: Count = 16
 
     def check_settings(self) -> None:
-        """Refuse more prompts per image than there are."""
+        """Refuse more prompts per image than there are, and keys copied without slots."""
         super().check_settings()
         whole_number("top_k", self.top_k, 1, self.pool_size, of="pool_size")
+        if self.copy_keys and self.key_choice != "slots":
+            raise InputError("copy_keys needs key_choice=slots: set it, or leave copy_keys out")
 
     def build_model(self, backbone: FrozenViT, n_classes: int) -> PromptedViT:
         """Prepend the tokens of the ``top_k`` nearest prompts, and classify their mean output."""

@@ -90,12 +90,14 @@ def test_refusals(checkpoint: Path, here: Path, monkeypatch: pytest.MonkeyPatch)
     torch.save({"model": Evil()}, "evil.pth")
     Path("text.safetensors").write_text("no tensors")
     torch.save([1, 2], "list.pth")
+    torch.save({"teacher": state}, "teacher.pth")
     cases = {
         'Missing key.*"norm.bias".*Unexpected key.*"odd"': {"weights": "keys.safetensors"},
         r"size mismatch for blocks.0.mlp.fc1.bias.*\(\[3\]\)": {"weights": "shape.safetensors"},
         "is not a file of plain tensors.*safetensors": {"weights": "evil.pth"},
         "text.safetensors is not a file of plain tensors": {"weights": "text.safetensors"},
         "list.pth is not a file of plain tensors": {"weights": "list.pth"},
+        "teacher.pth is not a file of plain tensors": {"weights": "teacher.pth"},
         "weight file nowhere.pth does not exist": {"weights": "nowhere.pth"},
         "image size 100 is not a multiple of the 16 px patch.*use 96": {
             "image_size": 100,

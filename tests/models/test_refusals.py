@@ -13,7 +13,7 @@ from cl_prompts.closed_form import (
     RandomExpansion,
     RidgeStatistics,
 )
-from cl_prompts.models import AdaptedViT, MultiLaneViT, PromptedViT, PrototypeViT
+from cl_prompts.models import AdaptedViT, BatchAlignment, MultiLaneViT, PromptedViT, PrototypeViT
 from cl_prompts.prompts import NearestKeys, SharedTokens, TaskAdapters, TokenPool
 from tests.refusals import check_refusals
 from tests.toy_vits import tiny_vit
@@ -22,6 +22,7 @@ VIT = tiny_vit()
 THAWED = VIT.thawed()
 SELECTED = {"selector": NearestKeys(4, 16), "pools": [TokenPool(4, (0,), 2, 16)]}
 CASES = {
+    "a batch of one": lambda: BatchAlignment(3)(torch.randn(1, 3)),
     "adapters on a thawed ViT": lambda: AdaptedViT(THAWED, 3, TaskAdapters(1, 4, 16)),
     "lanes on a thawed ViT": lambda: MultiLaneViT(THAWED, 8),
     "prototypes on a thawed ViT": lambda: PrototypeViT(THAWED, NearestClassMean(16, 3)),

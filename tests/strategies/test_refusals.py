@@ -32,6 +32,7 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
     ("dual_prompt", {"e_blocks": (4,)}),
     ("fine_tuning", {"plugins": [SelfRegulation()]}),
     ("hide_prompt", ENCODED),
+    ("l2p", {"copy_keys": True}),
     ("l2p", ROUTED),
     ("ncm", {"plugins": [EWC()]}),
     ("linear_probe", {"head": "cosine"}),

@@ -84,7 +84,7 @@ class Sweep(Runs):
 
     @property
     def retry(self) -> str:
-        """What finishes the runs."""
+        """How to finish the runs."""
         return "repeat the command"
 
     def continuation(self) -> str:
