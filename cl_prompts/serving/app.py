@@ -171,7 +171,7 @@ class Service:
 
     def queue(self, given: object) -> Any:
         """Return predicted images without a label."""
-        return self.learner.queue().result()
+        return {"queue": self.learner.queue()}
 
     def events(self, given: object) -> Any:
         """Return events, the newest first."""

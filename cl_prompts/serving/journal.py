@@ -15,6 +15,9 @@ from torch import Tensor
 from cl_prompts.errors import InputError
 from cl_prompts.serving.snapshot import Refused
 
+#: bytes of the journal above which no image is stored
+QUOTA = 10 * 2**30
+
 _SCHEMA = """
 PRAGMA journal_mode=WAL;
 PRAGMA synchronous=FULL;
@@ -27,7 +30,7 @@ CREATE TABLE IF NOT EXISTS features(sha256 TEXT PRIMARY KEY, value BLOB);
 CREATE TABLE IF NOT EXISTS images(sha256 TEXT PRIMARY KEY, content BLOB);
 CREATE TABLE IF NOT EXISTS predictions(
     id TEXT PRIMARY KEY, sha256 TEXT, label TEXT, probability REAL, confidence REAL,
-    version INTEGER, time REAL);
+    version INTEGER);
 CREATE INDEX IF NOT EXISTS predicted ON predictions(sha256);
 CREATE VIEW IF NOT EXISTS learned AS SELECT * FROM events AS e WHERE kind = 'learn'
     AND NOT EXISTS (SELECT 1 FROM events AS u WHERE u.undoes = e.seq);
@@ -133,7 +136,13 @@ class Journal:
         return self._database.execute(places, event._replace(time=time.time())).lastrowid or 0
 
     def store(self, image: Stored) -> None:
-        """Store an image and its features, unless they are stored."""
+        """Store an image and its features, unless they are stored.
+
+        Raises:
+            Refused: the journal has reached its quota.
+        """
+        if self.size >= QUOTA:
+            raise Refused(507, "the journal has reached its quota of disk: export the model")
         sha256, features, content = image
         row = (sha256, features.float().numpy().tobytes())
         self._database.execute("INSERT OR IGNORE INTO features VALUES (?, ?)", row)
@@ -142,8 +151,8 @@ class Journal:
 
     def predict(self, *made: object) -> None:
         """Store id, SHA-256, label, probability, confidence and version of a prediction."""
-        places = "INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?)"
-        self._database.execute(places, (*made, time.time()))
+        places = "INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?, ?)"
+        self._database.execute(places, made)
 
     def note(self, **values: object) -> None:
         """Store facts about the session, by name."""
@@ -202,7 +211,7 @@ class Journal:
 
     def queue(self, most: int) -> list[dict[str, Any]]:
         """Return the last prediction of images without a label, the least certain first."""
-        query = """SELECT id, sha256, label, probability, confidence, version FROM predictions
+        query = """SELECT * FROM predictions
             WHERE rowid IN (SELECT max(rowid) FROM predictions GROUP BY sha256)
             AND sha256 NOT IN (SELECT sha256 FROM learned) ORDER BY confidence LIMIT ?"""
         return list(map(dict, self._rows(query, most)))

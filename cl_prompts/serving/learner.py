@@ -10,11 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.trained.ledger import SAMPLED, digest
+from cl_prompts.experiments.trained.ledger import SAMPLED, digest, hashes_of
 from cl_prompts.experiments.trained.model import Model
 from cl_prompts.experiments.trained.predicting import threshold_at
 from cl_prompts.serving.journal import Event, Journal, Stored
@@ -22,8 +20,6 @@ from cl_prompts.serving.live_sums import EVERY, LiveSums
 from cl_prompts.serving.snapshot import Refused, Snapshot
 from cl_prompts.serving.uploads import checked_label
 
-#: bytes of the journal above which nothing is stored
-QUOTA = 10 * 2**30
 _QUIET = 0.5  # seconds without a change, after which the ridge is chosen again
 _RATE = 0.05  # share of images of known classes that may be labelled "unknown"
 _SCORES, _FEWEST = 500, 20  # prequential scores behind that threshold
@@ -31,8 +27,8 @@ _CALIBRATED = 16  # images below which the temperature is not fitted
 _QUEUE = 50
 
 Answer = dict[str, Any]
-#: it commits and applies a change, and returns what makes the answer from the next snapshot
-_Change = Callable[[], Callable[[], Answer]]
+#: it commits and applies a change, and returns its events
+_Change = Callable[[], list[Event]]
 
 
 class Learner:
@@ -110,7 +106,7 @@ class Learner:
         label, probability, sure, best = now.predict(image.features)
         if self.refusal is None:
             made = (name, image.sha256, label, probability, sure, now.version)
-            self._submit(lambda: self._store(image, *made))
+            self._writer.submit(self._store, image, *made)
         answer = {"id": name, "label": label, "probability": probability, "best": best}
         return {**answer, "version": now.version}
 
@@ -126,9 +122,9 @@ class Learner:
         """Forget all images of a class, in one transaction."""
         return self._submit(lambda: self._delete(label))
 
-    def queue(self) -> Future[Answer]:
+    def queue(self) -> list[Answer]:
         """Return predicted images without a label, the least certain first."""
-        return self._submit(lambda: lambda: {"queue": self.journal.queue(_QUEUE)})
+        return self._writer.submit(self.journal.queue, _QUEUE).result()
 
     def model(self) -> Model:
         """Return the model as of now, with its history, to save.
@@ -138,26 +134,35 @@ class Learner:
         """
         if self.refusal is not None:
             return self.base
-        return self._submit(self._model).result()["model"]
+        return self._writer.submit(self._model).result()
 
     def _submit(self, change: _Change) -> Future[Answer]:
         if self.refusal is not None:
             raise Refused(409, self.refusal)
         made = self._writer.submit(change)  # a client that leaves can cancel its answer alone
-        answer = self._solver.submit(self._answer, made)
+        answer = self._solver.submit(self._answer, made, time.monotonic())
         self._writer.submit(self._maintain).add_done_callback(_say_failure)
         return answer
 
     # ------------------------------------------------------------------------------- the solver
 
-    def _answer(self, made: Future[Callable[[], Answer]]) -> Answer:
-        finish = made.result()
+    def _answer(self, made: Future[list[Event]], began: float) -> Answer:
+        events = made.result()
         if self.snapshot.version != self.live.seq:
             self._solve(quick=True)
             self._timer.cancel()
             self._timer = threading.Timer(_QUIET, self._settle)
             self._timer.start()
-        return finish()
+        now, event = self.snapshot, events[-1]
+        return {
+            "event": event.seq,
+            "label": event.label,
+            "images": len({one.sha256 for one in events}),
+            "before": event.predicted,
+            "after": now.predict(self.journal.features(event.sha256))[0],
+            "version": now.version,
+            "milliseconds": round(1000 * (time.monotonic() - began), 1),
+        }
 
     def _settle(self) -> None:
         with suppress(RuntimeError):  # closed
@@ -187,45 +192,39 @@ class Learner:
         elif self.live.seq - self.live.saved >= EVERY:
             self.live.checkpoint()
 
-    def _model(self) -> Callable[[], Answer]:
+    def _model(self) -> Model:
         sums = self.live.whole(None if self.base.card.keep_features else SAMPLED)
         if not sums.classes:
             raise Refused(409, "the model has learned no image: label one first")
-        new = [row for row in sums.ledger.hashes if row.tobytes().hex() not in self._older]
+        new = hashes_of([event.sha256 for event in self.journal.learned()])
         undone = len(self.journal.events("kind = 'undo'"))
         what = f"learned {len(new)} images while serving, {undone} undone"
         made = Model(copy.copy(self.base.strategy), self.base.card, self.base.ledger)
-        made.take(sums, what, np.array(new, np.uint8).reshape(-1, 32))
-        return lambda: {"model": made}
+        return made.take(sums, what, new)
 
-    def _store(self, image: Stored, *made: object) -> Callable[[], Answer]:
-        if self.journal.size < QUOTA:
-            with self.journal.transaction():
-                self.journal.store(image)
-                self.journal.predict(*made)
-        return dict
+    def _store(self, image: Stored, *made: object) -> None:
+        with self.journal.transaction():
+            self.journal.store(image)
+            self.journal.predict(*made)
 
-    def _commit(self, *events: Event, image: Stored | None = None) -> Event:
-        """Commit and apply events, and return the last."""
+    def _commit(self, *events: Event, image: Stored | None = None) -> list[Event]:
+        """Commit and apply events."""
         with self.journal.transaction():
             if image is not None:
                 self.journal.store(image)
             made = [event._replace(seq=self.journal.add(event)) for event in events]
         self.live.replay(made)
-        return made[-1]
+        return made
 
-    def _learn(self, image: Stored | str, label: str, key: str | None) -> Callable[[], Answer]:
-        began = time.monotonic()
-        for event in self.journal.events("key = ?", key):
-            return lambda: self._learned(event, began)
+    def _learn(self, image: Stored | str, label: str, key: str | None) -> list[Event]:
+        if repeated := self.journal.events("key = ?", key):
+            return repeated
         now = self.snapshot
         if isinstance(image, str):
             made = self.journal.prediction(image)
             if made is None:
                 raise Refused(404, f"there is not a prediction {image!r}: send the image")
             sha256, before, sure, stored = made["sha256"], made["label"], made["confidence"], None
-        elif self.journal.size >= QUOTA:
-            raise Refused(507, "the journal has reached its quota of disk: export the model")
         else:
             sha256, (before, _, sure, _), stored = image.sha256, now.predict(image.features), image
         label = checked_label(label, self.live.classes)
@@ -237,12 +236,10 @@ class Learner:
             )
         known = label in now.classes and len(now.classes) > 1
         scores = (before if now.classes else None, sure if known else None)
-        event = self._commit(Event("learn", sha256, label, None, key, *scores), image=stored)
-        return lambda: self._learned(event, began)
+        return self._commit(Event("learn", sha256, label, None, key, *scores), image=stored)
 
-    def _undo(self, seq: int, label: str | None) -> Callable[[], Answer]:
+    def _undo(self, seq: int, label: str | None) -> list[Event]:
         """Undo a learned image, and learn it with another label unless that is None."""
-        began = time.monotonic()
         found = self.journal.events("seq = ? AND kind = 'learn'", seq)
         if not found:
             raise Refused(404, f"event {seq} did not learn an image")
@@ -254,30 +251,16 @@ class Learner:
             # A key names one event: that of a relabelled image still begins with the first.
             key = found[0].key and f"{found[0].key} {seq}"
             changes.append(found[0]._replace(label=label, key=key, seq=0))
-        event = self._commit(*changes)
-        return lambda: self._learned(event, began)
+        return self._commit(*changes)
 
-    def _delete(self, label: str) -> Callable[[], Answer]:
+    def _delete(self, label: str) -> list[Event]:
         if label not in self.live.classes:
             raise Refused(404, f"there is not a class {label!r}")
         if label in self.live.base.classes:
             said = f"the model learned {label!r} before it was served: export it, then use"
             raise Refused(409, f"{said} cl-prompts forget MODEL FOLDER --class NAME")
         learned = self.journal.learned("class = ?", label)
-        event = self._commit(*(Event("undo", one.sha256, label, one.seq) for one in learned))
-        answer = {"event": event.seq, "label": label, "images": len(learned)}
-        return lambda: {**answer, "version": self.snapshot.version}
-
-    def _learned(self, event: Event, began: float) -> Answer:
-        now = self.snapshot
-        return {
-            "event": event.seq,
-            "label": event.label,
-            "before": event.predicted,
-            "after": now.predict(self.journal.features(event.sha256))[0],
-            "version": now.version,
-            "milliseconds": round(1000 * (time.monotonic() - began), 1),
-        }
+        return self._commit(*(Event("undo", one.sha256, label, one.seq) for one in learned))
 
 
 def _say_failure(done: Future[None]) -> None:

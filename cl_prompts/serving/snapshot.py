@@ -1,12 +1,13 @@
 """Predictions of a serving model, and refusals of requests."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.errors import InputError
-from cl_prompts.experiments.trained.predicting import UNKNOWN
+from cl_prompts.experiments.trained.predicting import UNKNOWN, Predictions
 from cl_prompts.metrics.confidence import confidence
 
 
@@ -39,7 +40,7 @@ class Snapshot:
     temperature: float | None
     threshold: float | None
 
-    def predict(self, encoded: Tensor) -> tuple[str, float, float, list[dict[str, object]]]:
+    def predict(self, encoded: Tensor) -> tuple[str, float, float, list[dict[str, Any]]]:
         """Return label, its probability, confidence and the five best classes of one image.
 
         Args:
@@ -51,10 +52,7 @@ class Snapshot:
         # The confidence ignores the temperature, which changes as the model learns.
         sure = float(confidence(logits)) if len(self.classes) > 1 else 0.0
         scores = (logits.double() / (self.temperature or 1.0)).softmax(dim=1)[0]
-        values, places = scores.topk(min(5, len(self.classes)))
-        best = [
-            {"label": self.classes[k], "probability": p}
-            for k, p in zip(places.tolist(), values.tolist(), strict=True)
-        ]
+        found = Predictions(self.classes, scores[None], ()).best(0, 5)
+        best: list[dict[str, Any]] = [{"label": name, "probability": p} for name, p in found]
         low = self.threshold is not None and sure < self.threshold
         return (UNKNOWN if low else best[0]["label"]), best[0]["probability"], sure, best

@@ -163,6 +163,7 @@ def test_models_without_sums_say_why_they_do_not_learn(tmp_path: Path) -> None:
     with served(model, tmp_path) as client:
         refused(client.learn(png(0), "ape"), 409, "learns by gradients")
         assert client.get("/stats").json()["learns"] is False
+        assert client.get("/queue").json() == {"queue": []}  # the page asks for it
         assert client.predict(png(0)).json()["predictions"][0]["label"] in model.classes
 
 
@@ -237,7 +238,7 @@ def test_names_are_never_markup(client: Client) -> None:
 
 
 def test_the_quota_of_disk_holds(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cl_prompts.serving.learner.QUOTA", 1)
+    monkeypatch.setattr("cl_prompts.serving.journal.QUOTA", 1)
     assert client.predict(png(0)).status_code == 200
     refused(client.learn(png(0), "ape"), 507, "quota")
     assert client.get("/queue").json() == {"queue": []}
