@@ -2,14 +2,10 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from cl_prompts.closed_form.ridge import RandomExpansion, RidgeStatistics, mean_squared_error
-from tests.golden_numbers import Golden
-
-GOLDEN = Golden("analytic")
 
 
 def data(n: int = 80) -> tuple[Tensor, Tensor, Tensor]:
@@ -40,48 +36,6 @@ def test_expansions() -> None:
     assert torch.equal(normal.matrix, RandomExpansion(16, 500, seed=1).matrix)
     x = torch.randn(4, 16)
     assert torch.equal(normal(x), (x @ normal.matrix).clamp(min=0))
-
-
-def fed(width: int | None, passes: int = 1) -> tuple[RidgeStatistics, list[Tensor], list[Tensor]]:
-    """Published batches, the solution after each, and the inverse of the system."""
-    if width is None:
-        ridge = RidgeStatistics(12, 7, intercept=True)
-    else:
-        ridge = RidgeStatistics(12, 7, expansion=RandomExpansion(12, width))
-        ridge.expansion.matrix = GOLDEN("projection")
-    solutions = []
-    inverses = []
-    for batch in range(4):
-        onehot = F.one_hot(GOLDEN(f"batch{batch}/labels"), 7)
-        inputs = ridge.inputs(GOLDEN(f"batch{batch}/features"))
-        for _ in range(passes):
-            ridge.add(inputs, onehot)
-        solutions.append(ridge.solve(GOLDEN("gamma")))
-        system = ridge.gram + GOLDEN("gamma") * torch.eye(ridge.size)
-        inverses.append(torch.linalg.inv(system))
-    return ridge, solutions, inverses
-
-
-@pytest.mark.parametrize(
-    ("width", "passes", "key"),
-    [(20, 1, "weight"), (20, 3, "weight_three_passes"), (None, 1, "weight_plain_with_bias")],
-)
-def test_published_recursion_gives_the_batch_solution(
-    width: int | None, passes: int, key: str
-) -> None:
-    ridge, solutions, inverses = fed(width, passes)
-    for batch, (weight, inverse) in enumerate(zip(solutions, inverses, strict=True)):
-        want = GOLDEN(f"batch{batch}/{key}")
-        GOLDEN.close(weight[:, : want.shape[1]], f"batch{batch}/{key}", atol=1e-9)
-        assert not weight[:, want.shape[1] :].any()  # classes to come
-        if key == "weight":
-            GOLDEN.close(inverse, f"batch{batch}/R", atol=1e-9)
-            GOLDEN.close(
-                ridge.inputs(GOLDEN(f"batch{batch}/features")), f"batch{batch}/expanded", atol=1e-9
-            )
-    scores = ridge.inputs(GOLDEN("test_features")) @ solutions[-1]
-    if passes == 1:
-        GOLDEN.close(scores, f"test_scores{key.removeprefix('weight')}", atol=1e-9)
 
 
 def test_a_ridge_is_chosen_on_weighted_held_out_samples() -> None:

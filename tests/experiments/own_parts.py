@@ -75,16 +75,6 @@ def thirds(y: Any, name: str = "disjoint") -> Split:
     return Split.of(name, np.asarray(y), [np.arange(part, len(y), 3) for part in range(3)])
 
 
-class Signed(LinearProbe):
-    """A linear probe of features whose signs are drawn where it is made, with numpy's generator."""
-
-    def build_model(self, backbone: Any, n_classes: int) -> Any:
-        model = super().build_model(backbone, n_classes)
-        signs = torch.from_numpy(np.random.choice([-1.0, 1.0], backbone.feature_dim)).float()
-        model.head.register_forward_pre_hook(lambda _, given: (given[0] * signs, *given[1:]))
-        return model
-
-
 class Doubled(LinearProbe):
     factor: Positive = 2.0
     """What is doubled."""

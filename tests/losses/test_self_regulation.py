@@ -29,25 +29,6 @@ def cosines(features: Tensor, rows: Tensor, case: str) -> Tensor:
     return scale * F.normalize(features, dim=-1) @ F.normalize(rows, dim=-1).T
 
 
-def test_published_prompt_src() -> None:
-    features, frozen, rows, frozen_rows = inputs("promptsrc")
-    logits = cosines(features, rows, "promptsrc")
-    entropy = F.cross_entropy(logits, GOLDEN("promptsrc/labels"))
-    image = row_difference(features, frozen)
-    classes = row_difference(rows, frozen_rows)
-    known = torch.ones(logits.shape[1], dtype=torch.bool)
-    divergence = logit_divergence(logits, cosines(frozen, frozen_rows, "promptsrc"), known)
-    GOLDEN.close(entropy, "promptsrc/terms/cross_entropy")
-    GOLDEN.close(image, "promptsrc/terms/image_l1")
-    GOLDEN.close(classes, "promptsrc/terms/class_l1")
-    GOLDEN.close(divergence, "promptsrc/terms/logits_kl")
-    loss = entropy + 10 * image + 25 * classes + divergence
-    GOLDEN.close(loss, "promptsrc/loss")
-    loss.backward()
-    GOLDEN.close(gradient(features), "promptsrc/grad_features")
-    GOLDEN.close(gradient(rows), "promptsrc/grad_class_weights")
-
-
 def adapted(rows: Tensor, name: str, share: float) -> Tensor:
     """CoPrompt's adapter behind an encoder: share relu(W2 relu(W1 x)) + (1 - share) x."""
     down, up = (GOLDEN(f"coprompt/adapter_{name}/fc.{i}.weight") for i in (0, 2))

@@ -1,6 +1,5 @@
 """Rows beside the attention against published numbers, in double precision."""
 
-import pytest
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
@@ -15,24 +14,6 @@ from tests.toy_vits import tiny_vit
 GOLDEN = Golden("approximated_prompts", "later")
 #: parameters of a pool with one entry by their names in the published ViT
 NAMES = {"mm_tokens": "values", "mm.0.weight": "down", "mm.1.weight": "up", "scale": "log_scale"}
-
-
-@pytest.mark.parametrize("kind", ["unit", "unit_language"])
-def test_published_unit(kind: str) -> None:
-    tokens = GOLDEN(f"{kind}/tokens")
-    pool = BesidePrompts((0,), *tokens.shape, rank=len(GOLDEN(f"{kind}/down"))).double()
-    parts = {"values": "tokens", "down": "down", "up": "up", "log_scale": "log_scale"}
-    for mine, theirs in parts.items():
-        put(getattr(pool, mine), GOLDEN(f"{kind}/{theirs}"))
-    x = GOLDEN(f"{kind}/x").requires_grad_()
-    r = GOLDEN(f"{kind}/r").requires_grad_()
-    output = pool.build(None).beside[0](r, x)
-    GOLDEN.close_double(output, f"{kind}/output")
-    (output * GOLDEN(f"{kind}/loss_weight")).sum().backward()
-    for mine, theirs in parts.items():
-        GOLDEN.close_double(gradient(getattr(pool, mine)), f"{kind}/grad_{theirs}")
-    GOLDEN.close_double(gradient(x), f"{kind}/grad_x")
-    GOLDEN.close_double(gradient(r), f"{kind}/grad_r")
 
 
 def published_vit() -> FrozenViT:

@@ -3,10 +3,8 @@
 import torch
 from torch.utils.data import DataLoader
 
-from tests.toy_data import N_CLASSES, Blobs, experiences
+from tests.toy_data import N_CLASSES, experiences
 from tests.toys import fit, make
-
-IMAGES = Blobs(12, seed=7).images
 
 
 def test_adapters_and_head_learn_in_the_first_task_alone() -> None:

@@ -2,16 +2,10 @@
 
 import pytest
 import torch
-from torch import nn
 
 from cl_prompts.errors import InputError
-from cl_prompts.prompts.components import GrowingRows
 from tests.toy_data import BENCHMARKS, Blobs, experiences
 from tests.toys import fit, make
-
-
-def growing(model: nn.Module) -> list[GrowingRows]:
-    return [module for module in model.modules() if isinstance(module, GrowingRows)]
 
 
 def test_components_need_to_know_the_tasks_and_only_where_there_are_some() -> None:

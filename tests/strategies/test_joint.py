@@ -1,25 +1,11 @@
 """Joint training: the union of all experiences at once."""
 
-import numpy as np
 import pytest
 import torch
 
 from tests.strategies.shared import noted
-from tests.toy_data import TRAIN, Blobs, Scenes, benchmark
-from tests.toys import fit, make
-
-
-def test_an_image_comes_once_with_all_its_labels() -> None:
-    stream = benchmark("mlcil").train_stream
-    union = stream.joint()
-    shown = np.concatenate([e.indices for e in stream])
-    assert len(union.dataset) == len(np.unique(shown)) == TRAIN < len(shown)
-    labels = torch.stack([item[1] for item in union.dataset])
-    assert torch.equal(labels, torch.from_numpy(Scenes(TRAIN, seed=1).targets).float())
-    part = stream.joint([0, 2])
-    assert part.classes_in_this_experience == {0, 1, 4, 5}
-    assert all(not item[1][2:4].any() for item in part.dataset)
-    assert fit(make("joint", "mlcil"), stream).samples_seen == 2 * TRAIN
+from tests.toy_data import TRAIN, Blobs, benchmark
+from tests.toys import make
 
 
 @pytest.mark.parametrize("scenario", ["si_blurry", "class_incremental"])

@@ -19,8 +19,6 @@ from tests.experiments.commands import rows, summary
 from tests.experiments.fake_runs import fake_run
 from tests.experiments.own_photos import photos
 
-OWN = "tests.experiments.own_parts"
-
 
 def test_latest_is_the_newest_finished_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     days = {1: "2026-01-02", 2: "2026-01-03", 3: "2026-01-01", 4: "2026-01-04"}

@@ -19,6 +19,7 @@ from cl_prompts.experiments.run_folder.identity import (
 )
 from cl_prompts.experiments.runner.building import build_run
 
+OWN = "tests.experiments.own_parts"
 PART = {"images": 3, "labels": "a", "names": None, "bytes": 9, "sizes": None, "contents": "c"}
 IDENTITY: dict[str, Any] = {
     "numbers": 1,
@@ -88,6 +89,7 @@ def test_the_identity_of_a_run_is_json_and_differs_in_its_settings_alone() -> No
     first, other = plan("digits", ["strategy=fine_tuning,ncm", "seed=1"])
     one = identity_of(build_run(first))
     assert json.loads(json.dumps(one)) == one
+    assert all(one["data"][part]["contents"] for part in ("training", "test"))
     two = identity_of(build_run(other))
     assert {part for part in one if one[part] != two[part]} == {"settings"}
 
@@ -130,13 +132,17 @@ def test_files_and_user_code_are_known_by_content(
     for file in (named, inside):
         file.write_text("1")
     files = f"Mine.files=absent,{named},{inside.parent}"
-    (run,) = plan("digits", ["strategy=own_inputs:Mine", files, "seed=1"])
+    parts = [f"dataset={OWN}:same_stripes", f"scenario={OWN}:halves"]
+    (run,) = plan("digits", ["strategy=own_inputs:Mine", *parts, files, "seed=1"])
+    run.dataset["labels"] = str(named)
     before = settings_identity(run)
-    assert before["files"].keys() == {"options.files.1", "options.files.2"}
+    assert before["files"].keys() == {"dataset.labels", "options.files.1", "options.files.2"}
+    assert before["code"].keys() == {"own_inputs:Mine", f"{OWN}:same_stripes", f"{OWN}:halves"}
     for file in (named, inside):
         file.write_text("2")
     code.write_text(code.read_text() + "    lr: float = 0.1\n")
     assert list(changes(before, settings_identity(run))) == [
+        "the file of its setting dataset.labels changed or is missing",
         "the file of its setting options.files.1 changed or is missing",
         "the file of its setting options.files.2 changed or is missing",
         "the code of own_inputs:Mine changed",

@@ -1,21 +1,11 @@
 """Growth of one strategy: its plugins, its optimizer, and what it refuses."""
 
-import numpy as np
 import pytest
 import torch
-from avalanche.benchmarks import CLExperience
 
 from cl_prompts.errors import InputError
-from cl_prompts.scenarios import Split, benchmark_from_split
-from tests.toy_data import Blobs, experiences
+from tests.toy_data import experiences
 from tests.toys import fit, make, same, weights
-
-
-def with_more_classes(n_classes: int, *, only: list[int]) -> CLExperience:
-    data = Blobs(6 * n_classes, n_classes, seed=4)
-    rows = np.flatnonzero(np.isin(data.targets, only))
-    split = Split.of("later", data.targets, [rows])
-    return benchmark_from_split(data, data, split).train_stream[0]
 
 
 def test_rows_do_not_depend_on_how_many_classes_come_together() -> None:
