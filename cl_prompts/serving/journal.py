@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS features(sha256 TEXT PRIMARY KEY, value BLOB);
 CREATE TABLE IF NOT EXISTS images(sha256 TEXT PRIMARY KEY, content BLOB);
 CREATE TABLE IF NOT EXISTS predictions(
     id TEXT PRIMARY KEY, sha256 TEXT, label TEXT, probability REAL, confidence REAL,
-    version INTEGER);
+    version INTEGER, time REAL);
 CREATE INDEX IF NOT EXISTS predicted ON predictions(sha256);
 CREATE VIEW IF NOT EXISTS learned AS SELECT * FROM events AS e WHERE kind = 'learn'
     AND NOT EXISTS (SELECT 1 FROM events AS u WHERE u.undoes = e.seq);
@@ -151,8 +151,8 @@ class Journal:
 
     def predict(self, *made: object) -> None:
         """Store id, SHA-256, label, probability, confidence and version of a prediction."""
-        places = "INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?, ?)"
-        self._database.execute(places, made)
+        places = "INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?)"
+        self._database.execute(places, (*made, time.time()))
 
     def note(self, **values: object) -> None:
         """Store facts about the session, by name."""
@@ -211,7 +211,7 @@ class Journal:
 
     def queue(self, most: int) -> list[dict[str, Any]]:
         """Return the last prediction of images without a label, the least certain first."""
-        query = """SELECT * FROM predictions
+        query = """SELECT id, sha256, label, probability, confidence, version FROM predictions
             WHERE rowid IN (SELECT max(rowid) FROM predictions GROUP BY sha256)
             AND sha256 NOT IN (SELECT sha256 FROM learned) ORDER BY confidence LIMIT ?"""
         return list(map(dict, self._rows(query, most)))
