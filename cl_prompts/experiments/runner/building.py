@@ -31,8 +31,8 @@ from cl_prompts.scenarios.registry import SCENARIOS, find_scenario
 from cl_prompts.scenarios.split import BaseSplit, Split
 from cl_prompts.seeds import seed_globals, seeded
 from cl_prompts.strategies import strategy_class
-from cl_prompts.strategies.base.memory import buffer_within
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
+from cl_prompts.strategies.base.state import buffer_within
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
 from cl_prompts.user_code import extra, is_dotted

@@ -10,9 +10,9 @@ from cl_prompts.closed_form.sums import order_matters
 from cl_prompts.datasets.registry import DataSet
 from cl_prompts.experiments.recipes.run_config import RunConfig
 from cl_prompts.scenarios.split import BaseSplit
-from cl_prompts.strategies.base.memory import memory_of
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
+from cl_prompts.strategies.base.state import memory_of
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
 from cl_prompts.user_code import label_of

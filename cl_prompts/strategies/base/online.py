@@ -25,7 +25,7 @@ from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.feature_cache import BUDGET, FeatureCache
 from cl_prompts.state import Registered, State
 from cl_prompts.strategies.base import construction, growth
-from cl_prompts.strategies.base import label_loss as labels
+from cl_prompts.strategies.base import head as heads
 from cl_prompts.strategies.base.experience import mark_of
 from cl_prompts.strategies.base.head import Classifier, Head, head_of
 from cl_prompts.strategies.base.loop import OnlineLoop
@@ -282,9 +282,9 @@ class OnlineStrategy(Settings, SupervisedTemplate):
         self.state_loaded()
 
     grow = growth.grow
-    label_loss = labels.label_loss
-    competing_logits = labels.competing_logits
-    competing_classes = labels.competing_classes
+    label_loss = heads.label_loss
+    competing_logits = heads.competing_logits
+    competing_classes = heads.competing_classes
 
     # ------------------------------------------------------------------ hooks
 

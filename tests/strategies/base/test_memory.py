@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cl_prompts.errors import InputError
-from cl_prompts.strategies.base.memory import buffer_within, memory_of
+from cl_prompts.strategies.base.state import buffer_within, memory_of
 from tests.toy_data import experiences
 from tests.toys import REPLAYING, TABLE, fit, make
 
