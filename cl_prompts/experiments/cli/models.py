@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cl_prompts.errors import InputError, RunError, first_of
 from cl_prompts.experiments.cli import outcomes
-from cl_prompts.experiments.executors.launching import MOST_JOBS, Kind, Launching
+from cl_prompts.experiments.executors.launching import Jobs, Kind, Launching
 from cl_prompts.experiments.executors.signals import stop_says
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained import MODELS
@@ -32,9 +32,9 @@ def train(
     weights: Path | None = None,
     precision: Literal["fp32", "bf16"] | None = None,
     keep_features: bool = False,
-    shards: int = 1,
+    shards: Jobs = 1,
     executor: Kind = "local",
-    jobs: int | None = None,
+    jobs: Jobs | None = None,
     device: str = "auto",
     force: bool = False,
 ) -> None:
@@ -55,13 +55,11 @@ def train(
         device: where to compute (default: a GPU if there is one).
         force: replace an existing model of this name.
     """
-    from cl_prompts.checks import whole_number
     from cl_prompts.datasets.survey import name_of, survey
 
     out = MODELS / (name or name_of(place))
     if out.exists() and not force:
         raise InputError(f"{out} exists already: choose another --name, or replace it with --force")
-    whole_number("--shards", shards, 1, MOST_JOBS)
     from cl_prompts.experiments.trained.evaluating import worst_confusions
     from cl_prompts.experiments.trained.training import trained, untrained
 

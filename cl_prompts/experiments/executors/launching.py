@@ -28,8 +28,8 @@ from cl_prompts.experiments.executors.signals import Interrupted
 from cl_prompts.user_code import extra
 
 Kind = Literal["local", "ray", "slurm"]
-MOST_JOBS = 256
-Jobs = Annotated[int, Ge(1), Le(MOST_JOBS)]
+#: number of workers or of parallel runs
+Jobs = Annotated[int, Ge(1), Le(256)]
 #: variables that numeric libraries read when they are imported
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 #: number of times that a run is submitted again after its worker died

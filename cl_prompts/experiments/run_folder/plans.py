@@ -3,11 +3,12 @@
 import itertools
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from cl_prompts.errors import InputError, first_of
 from cl_prompts.experiments.recipes.run_config import RunConfig
@@ -125,6 +126,5 @@ def unfinished_plan(folder: Path, trust_code: bool = False) -> list[PlannedRun]:
 
 def describe(runs: Sequence[PlannedRun]) -> str:
     """Return the numbers of finished, unfinished and missing runs as a phrase."""
-    states = [run.state for run in runs]
-    counts = {state: states.count(state) for state in ("finished", "unfinished", "missing")}
-    return ", ".join(f"{n} {state}" for state, n in counts.items() if n)
+    counts = Counter(run.state for run in runs)
+    return ", ".join(f"{counts[state]} {state}" for state in get_args(State) if counts[state])

@@ -92,6 +92,7 @@ class Run:
         found = {**self._description(), "seconds": seconds, "command": command}
         if not ended:
             return found
+        domains = getattr(self.split, "domains", None)  # in task order
         once = isinstance(strategy, PrototypeStrategy) and not strategy.augmented_views
         return {
             **found,
@@ -99,7 +100,7 @@ class Run:
             "order_free": once and order_matters(strategy.model.head) is None,
             "task_ends": [end.samples_seen for end in self.anytime.curve.task_ends],
             "results": self.anytime.results,
-            **self._domains(),
+            **({} if domains is None else {"domain_names": list(domains)}),
             "own_scores": self.anytime.own_scores,
             "trainable_parameters": strategy.model.n_learned,
             "memory": memory_of(strategy, (self.anytime, self.sample, strategy.budget)),
@@ -132,11 +133,6 @@ class Run:
             "whole_stream": self.strategy.whole_stream,
             "samples_seen": self.strategy.samples_seen,
         }
-
-    def _domains(self) -> dict[str, object]:
-        """Return the domains in task order; empty without domains."""
-        order = getattr(self.split, "domains", None)
-        return {} if order is None else {"domain_names": list(order)}
 
     def _budget(self) -> dict[str, dict[str, float]]:
         """Return what training cost an arriving image, in F with backward passes, and the share of

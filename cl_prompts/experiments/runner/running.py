@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -106,11 +106,9 @@ class Runs:
         Raises:
             Interrupted: by a signal; each run has saved its state.
         """
-        jobs = jobs_of(self.runs)
-        shared = self.resources, self.out, self.built
         try:
             with stop_says(self.continuation), Display(self.console, len(self.runs)) as display:
-                for job, fault in executed(jobs, self.how, display, *shared):
+                for job, fault in self.ends(display):
                     if fault is not None:
                         self.faults.append((job.label, fault))
         finally:
@@ -119,6 +117,30 @@ class Runs:
                     with suppress(OSError):
                         run.folder.rmdir()  # fails unless it is empty
         return [run.folder for run in self.runs]
+
+    def ends(self, display: Display) -> Iterator[tuple[Any, Fault]]:
+        """Execute the unfinished runs; yield each when it ends, with its error or None.
+
+        Raises:
+            Interrupted: a signal came; the state of every run is saved.
+        """
+        jobs, how = jobs_of(self.runs), self.how
+        if jobs and (how.kind != "local" or (how.jobs or 1) > 1):
+            more: Any = {"device": self.runs[0].settings.device, "out": self.out}
+            yield from job_ends(jobs, how, display, **more, threads=torch.get_num_threads())
+            return
+        for job in jobs:
+            fault: Fault = None
+            end = "stopped"
+            watcher = display.begin(job.number, job.label)
+            try:
+                complete(job.run, watcher, self.resources, self.built)
+                end = job.outcome()
+            except Exception as error:
+                fault, end = error, "failed"
+            finally:
+                display.end(job.number, end)
+            yield job, fault
 
     def conclude(self) -> None:
         """Raise the error of a single failed run; of several runs, list the failed ones and raise
@@ -224,50 +246,6 @@ def jobs_of(runs: Sequence[plans.PlannedRun]) -> list[RunJob]:
         for number, (label, run) in enumerate(zip(labels_of_runs(settings), runs, strict=True), 1)
         if run.state != "finished"
     ]
-
-
-# ---------------------------------------------------------------------------------- execution
-
-
-def executed(
-    jobs: Sequence[RunJob],
-    how: Launching,
-    display: Display,
-    resources: Resources,
-    out: Path = Path("runs"),
-    built: Run | None = None,
-) -> Generator[tuple[Any, Fault], None, None]:
-    """Execute runs; yield each when it ends, with its error or None.
-
-    Args:
-        jobs: jobs of unfinished runs.
-        how: executor and number of parallel runs.
-        display: display of the progress.
-        resources: backbones and image checks that runs in this process share.
-        out: parent of the folder for Slurm jobs.
-        built: a single run, if it is built already.
-
-    Raises:
-        Interrupted: a signal came; the state of every run is saved.
-    """
-    if not jobs:
-        return
-    if how.kind == "local" and (how.jobs or 1) == 1:
-        for job in jobs:
-            fault: Fault = None
-            end = "stopped"
-            watcher = display.begin(job.number, job.label)
-            try:
-                complete(job.run, watcher, resources, built)
-                end = job.outcome()
-            except Exception as error:
-                fault, end = error, "failed"
-            finally:
-                display.end(job.number, end)
-            yield job, fault
-        return
-    device = jobs[0].run.settings.device
-    yield from job_ends(jobs, how, display, device=device, out=out, threads=torch.get_num_threads())
 
 
 def list_faults(faults: Sequence[tuple[str, Exception]]) -> None:

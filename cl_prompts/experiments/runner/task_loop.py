@@ -4,7 +4,7 @@ import gc
 import json
 import time
 import traceback
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import numpy as np
@@ -112,7 +112,13 @@ class TaskLoop:
         run = self.run
         losses = self.restore()  # before the first step the summary does not change
         try:
-            self._train_and_record(losses, request, watcher)
+            tracker = self.attach_tracker(losses, watcher)
+            evaluator, replay = run.anytime.evaluator, run.strategy.replay
+            with closing(replay), closing(evaluator), closing(tracker):
+                self.train(tracker, request)
+                tracker.finish(run.anytime.results)
+            write_model(run, self.folder.path)
+            self.write_summary("finished")
         except KeyboardInterrupt as stop:
             self._end("interrupted", str(stop) or "stopped by the user")
             raise
@@ -126,21 +132,6 @@ class TaskLoop:
             raise
         run.strategy.feature_cache.clear()
         request.obey()
-
-    def _train_and_record(
-        self, losses: Tensor | None, request: StopRequest, watcher: Watcher
-    ) -> None:
-        run = self.run
-        tracker = self.attach_tracker(losses, watcher)
-        try:
-            self.train(tracker, request)
-            tracker.finish(run.anytime.results)
-        finally:
-            tracker.close()
-            run.anytime.evaluator.close()
-            run.strategy.replay.close()
-        write_model(run, self.folder.path)
-        self.write_summary("finished")
 
     def attach_tracker(self, losses: Tensor | None, watcher: Watcher) -> Tracker:
         """Return a tracker of the strategy; ``losses`` are those of the last checkpoint."""

@@ -21,8 +21,6 @@ from cl_prompts.experiments.runner.running import Runs
 from cl_prompts.experiments.tracking.progress import print_line
 from cl_prompts.user_code import is_dotted
 
-#: one process of this machine
-HERE = Launching()
 #: folder of a run that has none yet
 _NONE = Path("missing")
 
@@ -34,7 +32,7 @@ class Sweep(Runs):
         settings: of all runs, all different.
         out: parent of the recipes' folders.
         command: as typed.
-        how: where runs are executed, and how many at a time.
+        how: where runs are executed, and how many at a time; None: one by one, here.
         console: where progress is shown.
 
     Attributes:
@@ -55,10 +53,10 @@ class Sweep(Runs):
         out: Path,
         *,
         console: Console,
-        how: Launching = HERE,
+        how: Launching | None = None,
         command: str = "",
     ) -> None:
-        super().__init__([], console, how=how, out=out)
+        super().__init__([], console, how=how or Launching(), out=out)
         self._notes: list[str] = []
         self._fingerprints: dict[str, dict[str, object]] = {}
         earlier = earlier_runs(out / settings[0].recipe)

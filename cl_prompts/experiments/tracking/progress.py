@@ -49,7 +49,7 @@ class _Run(Watcher):
             share = f"{100 * samples // max(1, total)} %"
             left = next(one for one in display.tasks if one.id == self.bar).time_remaining
             words = "" if left is None else f", about {in_words(left)} left"
-            display.say(f"{self.label}, {share}{score}{words}")
+            print_line(display.console, f"{self.label}, {share}{score}{words}")
 
 
 def in_words(seconds: float) -> str:
@@ -99,10 +99,6 @@ class Display(Progress):
         self.n_runs, self.what = n_runs, what
         self._runs: dict[int, _Run] = {}
 
-    def say(self, text: str) -> None:
-        """Print a line."""
-        print_line(self.console, text)
-
     def begin(self, number: int, label: str) -> Watcher:
         """Add a run that starts or resumes."""
         label = f"{self.what} {number} of {self.n_runs}, {one_sentence(label)}"
@@ -113,4 +109,4 @@ class Display(Progress):
         """Show the end of a run: how it finished, "stopped" or "failed: WHY"."""
         run = self._runs.pop(number)
         self.remove_task(run.bar)
-        self.say(f"{run.label}, {how}")
+        print_line(self.console, f"{run.label}, {how}")

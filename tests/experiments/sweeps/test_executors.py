@@ -22,7 +22,6 @@ from cl_prompts.experiments.executors.signals import Interrupted
 from cl_prompts.experiments.recipes.run_config import plan
 from cl_prompts.experiments.run_folder.plans import PlannedRun
 from cl_prompts.experiments.runner import running
-from cl_prompts.experiments.runner.building import Resources
 from cl_prompts.experiments.runner.running import RunJob
 from cl_prompts.experiments.tracking.progress import Display
 from tests.experiments.commands import QUICK, summary
@@ -130,12 +129,9 @@ def ended(
     monkeypatch.setattr(submissions, "executor_of", lambda *how: executor)
     planned = [PlannedRun(tmp_path / str(run.seed), run) for run in runs]
     file = io.StringIO()
-    display = Display(Console(file=file, width=200), n)
-    jobs = running.jobs_of(planned)
-    found = {
-        job.label: fault
-        for job, fault in running.executed(jobs, Launching("ray"), display, Resources())
-    }
+    console = Console(file=file, width=200)
+    begun = running.Runs(planned, console, how=Launching("ray"))
+    found = {job.label: fault for job, fault in begun.ends(Display(console, n))}
     return executor, found, file.getvalue().splitlines()
 
 

@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cl_prompts.experiments.executors.launching import Launching
 from cl_prompts.experiments.runner import running
-from cl_prompts.experiments.runner.building import Resources
 from cl_prompts.experiments.tracking.progress import Display
 
 
@@ -71,9 +69,10 @@ def test_every_outcome_has_its_message(log: Console, monkeypatch: pytest.MonkeyP
         SimpleNamespace(number=n + 1, label=f"er [a] seed {n}", run=n, outcome=lambda: "finished")
         for n in range(3)
     ]
-    display, resources = Display(log, 3, Time()), Resources()
+    monkeypatch.setattr(running, "jobs_of", lambda _: jobs)
+    display = Display(log, 3, Time())
     with pytest.raises(KeyboardInterrupt):
-        list(running.executed(jobs, Launching(), display, resources))
+        list(running.Runs([], log).ends(display))
     assert written(log) == [
         "run 1 of 3, er [a] seed 0, finished",
         "run 2 of 3, er [a] seed 1, failed",
