@@ -29,13 +29,9 @@ TRAIN = 12
 TEST = 6
 BATCH = 4
 
-#: made of parts that others of the table have, too
-SAME_PARTS = ("s_prompt", "one_prompt", "joint_probe", "balanced_ridge")
-#: every other strategy, with announced tasks where these are something to it
+#: every strategy, with announced tasks where these are something to it
 CASES = [
-    (kind, "class_incremental" if does_something_at_ends(kind) else "si_blurry")
-    for kind in TABLE
-    if kind not in SAME_PARTS
+    (kind, "class_incremental" if does_something_at_ends(kind) else "si_blurry") for kind in TABLE
 ]
 #: unannounced besides, and several labels: one of each way to learn from them
 CASES += [(kind, "si_blurry") for kind in ("flyprompt", "rainbow")]
