@@ -8,6 +8,10 @@ from torch import Tensor
 
 from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
 from cl_prompts.metrics.multi_label import average_precision
+from tests.golden_numbers import Golden
+
+GOLDEN = Golden("l3a")
+L3A = {"expansion": "uniform", "width": 20, "pseudo": 0.7, "weights": "sqrt"}
 
 
 def data(n: int = 90) -> tuple[Tensor, Tensor]:
@@ -32,6 +36,37 @@ def test_it_is_the_ridge_with_zeros_for_what_is_not_annotated() -> None:
     want = h @ np.linalg.solve(h.T @ h + 3 * np.eye(7), h.T @ targets)
     assert np.allclose(model(x).numpy(), want, atol=1e-6)
     assert model(x).dtype == torch.float32
+
+
+def test_l3a_is_the_published_one() -> None:
+    model = MultiLabelRidge(12, 8, ridge=GOLDEN.number("ridge"), **L3A)
+    model.statistics.expansion.matrix = GOLDEN("projection")
+    for task, (low, high) in enumerate([(0, 4), (4, 6), (6, 8)]):
+        annotated = torch.zeros(8, dtype=torch.bool)
+        annotated[low:high] = True
+        batches = [f"task{task}/batch{i}" for i in range(3)]
+        model.count_labels(torch.cat([GOLDEN(f"{b}/true_labels") for b in batches]), annotated)
+        GOLDEN.close(model.count[:high], f"task{task}/counts", atol=0)
+        GOLDEN.close(model.class_weights()[:high], f"task{task}/class_weights", atol=1e-9)
+        for batch in batches:
+            labels = GOLDEN(f"{batch}/true_labels")
+            inputs = model.statistics.inputs(GOLDEN(f"{batch}/features"))
+            got = model.targets(inputs, labels, annotated)
+            # What is annotated alone, and beside it, once a task is done, pseudo-labels.
+            GOLDEN.close(got * annotated, f"{batch}/targets", atol=0)
+            if task:
+                GOLDEN.close(got[:, :high], f"{batch}/targets_with_pseudo", atol=0)
+            else:
+                assert not got[:, ~annotated].any()
+            model.update(GOLDEN(f"{batch}/features"), labels, annotated, counted=True)
+        model.settle()
+        for got, name in (
+            (model.settled_weight[:, :high], "weight"),
+            (model.statistics.gram, "gram"),
+            (model.statistics.cross[:, :high], "cross"),
+        ):
+            GOLDEN.close(got, f"float64/task{task}/{name}", atol=1e-9)
+            GOLDEN.close(got, f"float32/task{task}/{name}", atol=2e-5)
 
 
 def test_a_class_that_was_never_met_has_no_pseudo_labels() -> None:

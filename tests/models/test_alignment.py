@@ -2,15 +2,18 @@
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_prompts.backbones import FrozenViT, PromptPlan
-from cl_prompts.models import BatchAlignment
+from cl_prompts.losses import mvp_classification_loss
+from cl_prompts.models import BatchAlignment, Output
 from cl_prompts.models.alignment import aligned, directions
+from cl_prompts.prompts import NearestKeys, PrependedTokenPool
 from cl_prompts.strategies import MISA
 from tests.golden_numbers import Golden, add_position, golden_vit, gradient, put
 
@@ -42,6 +45,51 @@ def in_double() -> FrozenViT:
 def embedded(vit: FrozenViT, images: Tensor) -> Tensor:
     """Tokens in double precision, which the ViT's own embedding has not."""
     return vit.vit._pos_embed(vit.vit.patch_embed(images.double()))
+
+
+def test_published_steps_of_l2p() -> None:
+    vit = in_double()
+    images, labels, target = (GOLDEN(f"l2p/{name}") for name in ("images", "labels", "target"))
+    prompts = GOLDEN("l2p/prompts")
+    keys = NearestKeys(len(prompts), vit.dim, k=2).double()
+    pool = PrependedTokenPool(*prompts.shape).double()
+    add_position(SimpleNamespace(backbone=vit, pools=[pool]))
+    head = nn.Linear(vit.dim, len(GOLDEN("l2p/bias"))).double()
+    parameters = {
+        "keys": keys.key,
+        "prompts": pool.values,
+        "weight": head.weight,
+        "bias": head.bias,
+    }
+    for name, parameter in parameters.items():
+        put(parameter, GOLDEN(f"l2p/{name}"))
+
+    def run(shown: Tensor) -> Tensor:
+        tokens = embedded(vit, shown)
+        selection = keys(vit.norm(vit.blocks(tokens))[:, 0].detach())
+        plan = pool.build(selection)
+        features = vit.norm(vit.blocks(tokens, plan, prepended_only=True)).mean(dim=1)
+        logits: Tensor = head(aligned(features, target, coefficient=0.5))
+        return logits
+
+    optimizer = torch.optim.Adam(parameters.values(), 5e-3)
+    for step in range(sum(key.endswith("/logits") for key in GOLDEN.keys("l2p/step"))):
+        logits = run(images)
+        GOLDEN.close_double(logits, f"l2p/step{step}/logits")
+        # The released term of the keys is a buffer that stays 0, so no key is trained.
+        assert float(GOLDEN(f"l2p/step{step}/similarity")) == 0
+        loss = F.cross_entropy(logits, labels)  # as released, without the keys' term
+        GOLDEN.close_double(loss, f"l2p/step{step}/loss")
+        optimizer.zero_grad()
+        loss.backward()
+        for name, parameter in parameters.items() if step == 0 else ():
+            GOLDEN.close_double(gradient(parameter), f"l2p/step0/grad_{name}")
+        optimizer.step()
+    for name, parameter in parameters.items():
+        GOLDEN.close_double(parameter, f"l2p/after/{name}")
+    half = len(GOLDEN("l2p/eval/first_half"))
+    for n, key in ((len(images), "whole_batch"), (half, "first_half")):
+        GOLDEN.close_double(run(images[:n]), f"l2p/eval/{key}")
 
 
 def test_published_moving_reference(tmp_path: Path) -> None:
@@ -77,6 +125,39 @@ def test_published_moving_reference(tmp_path: Path) -> None:
         GOLDEN.close_double(read, f"ema/batch{i}/head_input")
         GOLDEN.close_double(model.head(read), f"ema/batch{i}/logits")
         GOLDEN.close_double(model.whitening.reference, f"ema/batch{i}/covariance")
+
+
+def test_published_loss_of_mvp() -> None:
+    inputs = {
+        name: GOLDEN(f"mvp/{name}").requires_grad_()
+        for name in ("features", "mask_param", "weight", "bias")
+    }
+    head = nn.Linear(*reversed(inputs["weight"].shape)).double()
+    put(head.weight, inputs["weight"])
+    put(head.bias, inputs["bias"])
+    seen = torch.from_numpy(GOLDEN.arrays["mvp/open"])
+    read = aligned(
+        inputs["features"],
+        GOLDEN("mvp/target"),
+        coefficient=GOLDEN.number("mvp/coefficient"),
+    )
+    mask = 2 * torch.sigmoid(inputs["mask_param"])
+    logits = head(read) * mask
+    GOLDEN.close_double(logits[:, seen], "mvp/logits_open")
+    output = Output(logits.masked_fill(~seen, -torch.inf), read, None, mask)
+    loss = mvp_classification_loss(
+        output,
+        GOLDEN("mvp/labels"),
+        head,
+        seen,
+        gsf_reduction="batch_mean",
+        **{name: GOLDEN.number(f"mvp/{name}") for name in ("alpha", "gamma", "margin")},
+    ) + GOLDEN.number("mvp/similarity_loss")
+    GOLDEN.close_double(loss, "mvp/loss")
+    loss.backward()
+    for name, given in inputs.items():
+        found = {"weight": head.weight, "bias": head.bias}.get(name, given)
+        GOLDEN.close_double(gradient(found), f"mvp/grad_{name}")
 
 
 def features(n: int, dim: int = 8) -> Tensor:

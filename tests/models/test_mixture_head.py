@@ -10,20 +10,23 @@ from tests.golden_numbers import Golden, gradient, put
 GOLDEN = Golden("mixture_router", "later")
 
 
-def published() -> MixtureHead:
-    """The published experts and gate, with the templates of each group for its samples."""
+def published(order: list[int] | None = None) -> MixtureHead:
+    """The published experts and gate, with the templates of each group for its samples; in another
+    order, if one is given."""
     n_groups, n_classes, dim = GOLDEN("experts").shape
     head = MixtureHead(
         dim, n_classes, n_groups, k=GOLDEN("index").shape[1], scale=GOLDEN("log_scale").exp().item()
     ).double()
-    for group, templates in enumerate(GOLDEN("templates").split(GOLDEN("groups").tolist())):
-        head.start_group(group)
-        for template in templates:
+    order = list(range(n_groups)) if order is None else order
+    groups = GOLDEN("templates").split(GOLDEN("groups").tolist())
+    for place, group in enumerate(order):
+        head.start_group(place)
+        for template in groups[group]:
             head.observe(F.normalize(template, dim=-1), torch.arange(n_classes))
-    put(head.experts, GOLDEN("experts"))
+    put(head.experts, GOLDEN("experts")[order])
     put(head.shift, GOLDEN("shift"))
-    put(head.gate.weight, GOLDEN("gate_weight_matrix"))
-    put(head.gate.bias, GOLDEN("gate_bias"))
+    put(head.gate.weight, GOLDEN("gate_weight_matrix")[order])
+    put(head.gate.bias, GOLDEN("gate_bias")[order])
     return head
 
 
@@ -32,6 +35,21 @@ def loss_of(head: MixtureHead) -> Tensor:
     loss = F.cross_entropy(head(features), labels)
     loss = loss + GOLDEN("text_weight") * head.group_loss()
     return loss + GOLDEN("gate_weight") * head.gate_loss(features, labels)
+
+
+def test_published_parts() -> None:
+    head, features, labels = published(), GOLDEN("features"), GOLDEN("labels")
+    GOLDEN.close_double(head.prototypes(), "prototypes")
+    GOLDEN.close_double(head.expert_features(), "expert_features")
+    GOLDEN.close_double(head.gate_logits(features), "gate_logits")
+    weights, index = head.route(features)
+    assert torch.equal(index, GOLDEN("index"))
+    mixture = torch.einsum("bk,bkcd->bcd", weights, head.expert_features()[index])
+    GOLDEN.close_double(mixture, "mixture")
+    literal = head.scale * torch.einsum("bd,bcd->bc", F.normalize(features, dim=-1), mixture)
+    torch.testing.assert_close(head(features), literal, rtol=1e-12, atol=1e-12)
+    GOLDEN.close_double(head.group_loss(), "text_loss")
+    GOLDEN.close_double(head.prior(features, labels), "prior")
 
 
 def test_published_steps() -> None:

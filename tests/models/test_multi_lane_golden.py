@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cl_prompts.backbones.vit import FrozenViT
 from cl_prompts.losses.multi_label import multi_label_loss
+from cl_prompts.models import multi_lane_ops as lanes
 from cl_prompts.models.multi_lane import MultiLaneViT
 from tests import GOLDEN_FILES
 from tests.models import literal_lanes as literal
@@ -99,6 +100,30 @@ def test_evaluation(task: int, impl: str) -> None:
         close(model.run(IMAGES).logits, GOLDEN[f"{case}/{name}"])
         close(model.lane_features(IMAGES), GOLDEN[f"{case}/lane_cls"])
         close(model.backbone(IMAGES), GOLDEN[f"{case}/frozen_cls"])
+
+
+def test_states_of_every_block() -> None:
+    model = golden_model(3).eval()
+    selectors, prompts = literal.raw_tables(model, model.lanes)
+    blocks = model.backbone.vit.blocks
+    rows = lanes.joined_start(model.backbone, selectors.transpose(0, 1), 4)
+    joined = model.prompts_of(model.lanes)
+    tokens = literal.start(model.backbone, selectors, 4)
+    with torch.no_grad():
+        for i, state in enumerate(lanes.frozen_states(model.backbone, IMAGES)):
+            want = {
+                k: GOLDEN[f"eval_concat_t2/layer{i}/{k}"]
+                for k in ("frozen_in", "lane_in", "lane_msa_input", "lane_out")
+            }
+            close(state.hidden, blocks[i].norm1(want["frozen_in"]))
+            close(tokens, want["lane_in"].transpose(0, 1).contiguous())
+            entering, normed = literal.attention_input(blocks[i], tokens, state)
+            close(entering, want["lane_msa_input"].transpose(0, 1).contiguous())
+            tokens = literal.block_output(blocks[i], tokens, entering, normed, prompts.get(i))
+            close(tokens, want["lane_out"].transpose(0, 1).contiguous())
+            close(rows[4:], want["lane_in"][:, 0, 1:].transpose(0, 1).contiguous())
+            rows = lanes.joined_block(blocks[i], rows, state, joined.get(i), evolve=True)
+            close(rows[:4], want["lane_out"][:, :, 0].transpose(0, 1).contiguous())
 
 
 def test_without_unit_norm_before_the_head() -> None:

@@ -76,6 +76,34 @@ def e_values(pool: Tensor) -> Tensor:
     return pool.permute(2, 0, 1, 3, 4, 5).flatten(4)
 
 
+@pytest.mark.parametrize("case", ["match", "task2"])
+def test_dual_prompt_pool(case: str) -> None:
+    selector = TaskSlots(NearestKeys(5, 32))
+    pool = PrefixPool(5, (2, 3, 4), 2, 32, 4)
+    put(selector.inner.key, golden("dual/keys"))
+    put(pool.values, e_values(golden("dual/pool")))
+    if case == "task2":
+        start_task(selector, 2)
+    selection = selector(golden("dual/query"))
+    assert torch.equal(selection.index, golden(f"dual/{case}/idx"))
+    close(1 - selection.distance, f"dual/{case}/similarity")
+    close(selection.match, f"dual/{case}/reduce_sim")
+    plan = pool.build(selection)
+    got = torch.stack([torch.stack(plan.prefix[block], dim=1) for block in (2, 3, 4)]).transpose(
+        3, 4
+    )
+    close(got, f"dual/{case}/prompt_correct")
+    assert (got - golden(f"dual/{case}/prompt_as_published_port")).abs().max() > 0.1
+
+
+def test_dual_prompt_majority() -> None:
+    keys = NearestKeys(5, 32)
+    put(keys.key, golden("dual/keys"))
+    assert torch.equal(
+        BatchwisePrompt(keys)(golden("dual/query")).index, golden("dual/match_batchwise/idx")
+    )
+
+
 def by_layer(pattern: str) -> Tensor:
     """Stack the five layers of a golden array: (5, rows, width)."""
     return torch.stack([golden(pattern.format(layer)).flatten(1) for layer in range(5)])
@@ -170,6 +198,25 @@ def layer_parts(where: str, layer: int, k: int = 1) -> tuple[NearestKeys, Prefix
 def pull(selection: Selection) -> Tensor:
     """Their key loss: sum over batch and chosen rows of 1 - cos."""
     return selection.distance.gather(1, selection.index).sum()
+
+
+@pytest.mark.parametrize("mode", ["train_task1", "eval"])
+def test_coda_repository_dual_prompt(mode: str) -> None:
+    keys, pool = layer_parts("coda_dual", 2)
+    slots = TaskSlots(keys, all_rows=True).train(mode == "train_task1")
+    start_task(slots, 1)
+    selection = slots(golden("coda/query"))
+    k, v = prefix_rows(pool.build(selection), 2)
+    close(k, f"coda_dual/l2/{mode}/k")
+    close(v, f"coda_dual/l2/{mode}/v")
+    if mode == "train_task1":
+        close(pull(selection), "coda_dual/l2/train_task1/loss")
+        close(len(selection.index) * (1 - selection.match), "coda_dual/l2/train_task1/loss")
+    shared = SharedPrefix((0,), 1, 32, 4)
+    put(shared.values, golden("coda_dual/g_0"))
+    k, v = prefix_rows(shared.build(None), 0)
+    close(k.expand(5, -1, -1), f"coda_dual/l0/{mode}/k")
+    close(v.expand(5, -1, -1), f"coda_dual/l0/{mode}/v")
 
 
 def test_coda_repository_l2p() -> None:

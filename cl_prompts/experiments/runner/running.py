@@ -126,8 +126,8 @@ class Runs:
         """
         jobs, how = jobs_of(self.runs), self.how
         if jobs and (how.kind != "local" or (how.jobs or 1) > 1):
-            more: Any = {"device": self.runs[0].settings.device, "out": self.out}
-            yield from job_ends(jobs, how, display, **more, threads=torch.get_num_threads())
+            device, threads = self.runs[0].settings.device, torch.get_num_threads()
+            yield from job_ends(jobs, how, display, device=device, out=self.out, threads=threads)
             return
         for job in jobs:
             fault: Fault = None
