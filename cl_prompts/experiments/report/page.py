@@ -19,6 +19,12 @@ from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 from cl_prompts.user_code import label_of
 
+#: entries of a summary in the list of runs
+_MEASURED = {
+    "seconds": "seconds",
+    "peak_memory_mb": "peak memory (MB)",
+    "peak_device_memory_mb": "of the device (MB)",
+}
 #: marks a page as a report of ours
 _MARK = '<meta name="generator" content="cl-prompts report">'
 
@@ -71,8 +77,8 @@ def write_report(
 def _render(
     runs: list[RunRecord], paths: list[Path], base: Path, reference: str | None
 ) -> tuple[str, Charts]:
-    parts = groups(runs, reference)
-    charts = Charts(sorted({row for part in parts for row in part.rows}))
+    parts = [part.ranked() for part in groups(runs, reference)]
+    charts = Charts([*dict.fromkeys(row for part in parts for row in part.rows)])
     loader = PackageLoader("cl_prompts.experiments.report")
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     options = [] if reference is None else ["--reference", reference]
@@ -86,6 +92,11 @@ def _render(
         history=history,
         yaml_text=yaml_text,
         runs=runs,
+        measured={
+            key: heading
+            for key, heading in _MEASURED.items()
+            if any(run.summary.get(key) is not None for run in runs)
+        },
         place=lambda path: Path(os.path.relpath(path.resolve(), base.resolve())).as_posix(),
         label=label_of,
         left_out={
