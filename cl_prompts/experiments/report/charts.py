@@ -5,6 +5,7 @@ import re
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -97,6 +98,7 @@ class Charts:
         self, alike: Mapping[float, Group], limited: Metric
     ) -> tuple[str, list[Fields], list[Fields]]:
         parts = [*alike.values()]
+        best = parts[-1].top.rows
         drawn: list[Fields] = []
         rest: list[Fields] = []
         scores = [one for one in headlines(parts[0]) if one.best is max]
@@ -105,14 +107,13 @@ class Charts:
             bands = against(cost, score, parts)
             title = f"{parts[0].runs[0].summary['recipe']}: {score.name} against {cost.title}"
             ylabel, rings = f"{score.name} (%)", front(bands)
-            top = {row: bands[row] for row in bands if row in parts[-1].top.rows or row in rings}
-            for shown, charts, whose in ((top, drawn, ""), (bands, rest, ", all rows")):
-                if shown is top or len(top) < len(bands):
-                    chart = curve_chart(
-                        shown, self.rows, xlabel=cost.title, ylabel=ylabel, marked=rings
-                    )
-                    caption = f"{title}. Rings: the Pareto front. Bands: ± one standard deviation."
-                    charts.append(self._add(chart, f"{title}{whose}", caption))
+            caption = f"{title}. Rings: the Pareto front. Bands: ± one standard deviation."
+            axes: dict[str, Any] = {"xlabel": cost.title, "ylabel": ylabel, "marked": rings}
+            top = {row: band for row, band in bands.items() if row in best or row in rings}
+            drawn.append(self._add(curve_chart(top, self.rows, **axes), title, caption))
+            if len(top) < len(bands):
+                whole = curve_chart(bands, self.rows, **axes)
+                rest.append(self._add(whole, f"{title}, all rows", caption))
         return in_words(alike, first, limited), drawn, rest
 
     def streams(self, group: Group) -> list[Fields]:

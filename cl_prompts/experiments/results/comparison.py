@@ -165,9 +165,9 @@ def finding(group: Group) -> tuple[str, str]:
     if gap.pairs == 1:
         return f"{text} (one seed: no interval)", _more_seeds(group)
     text += f" [{100 * gap.low:.1f}, {100 * gap.high:.1f}], {gap.pairs} seeds"
-    return (
-        (text, "") if gap.clear else (f"{text}. The 95 % interval contains 0", _more_seeds(group))
-    )
+    if gap.clear:
+        return text, ""
+    return f"{text}. The 95 % interval contains 0", _more_seeds(group)
 
 
 def _more_seeds(group: Group) -> str:

@@ -113,13 +113,11 @@ class Group:
     @property
     def top(self) -> Group:
         """Its first ten rows and the reference; named in the title unless these are all."""
-        rows = {
-            row: runs
-            for i, (row, runs) in enumerate(self.rows.items())
-            if i < _TOP or row == self.reference
-        }
-        title = f"{self.title}, {len(rows)} of {len(self.rows)} rows"
-        return self if len(rows) == len(self.rows) else replace(self, rows=rows, title=title)
+        names = dict.fromkeys([*[*self.rows][:_TOP], self.reference])
+        if len(names) == len(self.rows):
+            return self
+        title = f"{self.title}, {len(names)} of {len(self.rows)} rows"
+        return replace(self, rows={row: self.rows[row] for row in names}, title=title)
 
     def choose(self, reference: str | None = None, rows: Sequence[str] = ()) -> Group:
         """Return the group with another reference, and with these rows alone, in this order.
