@@ -19,12 +19,6 @@ from cl_prompts.experiments.run_folder.files import replace
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 from cl_prompts.user_code import label_of
 
-#: entries of a summary in the list of runs
-_MEASURED = {
-    "seconds": "seconds",
-    "peak_memory_mb": "peak memory (MB)",
-    "peak_device_memory_mb": "of the device (MB)",
-}
 #: marks a page as a report of ours
 _MARK = '<meta name="generator" content="cl-prompts report">'
 
@@ -92,11 +86,6 @@ def _render(
         history=history,
         yaml_text=yaml_text,
         runs=runs,
-        measured={
-            key: heading
-            for key, heading in _MEASURED.items()
-            if any(run.summary.get(key) is not None for run in runs)
-        },
         place=lambda path: Path(os.path.relpath(path.resolve(), base.resolve())).as_posix(),
         label=label_of,
         left_out={

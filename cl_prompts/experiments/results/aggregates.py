@@ -4,7 +4,6 @@ import math
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtr, stdtrit  # scipy.stats takes a second to import
@@ -134,7 +133,7 @@ def aggregates_of(
         bounds: rows that are upper bounds: they have differences, but no bold.
     """
     ahead = lead(values, metric, bounds)
-    best = ahead.first if ahead and ahead.gap.clear else None
+    best = ahead[0] if ahead and ahead[2].clear else None
     others = [{} if row == reference else ours for row, ours in values.items()]
     gaps = [paired_difference(ours, values[reference]) for ours in others]
     adjusted = holm([math.nan if gap is None else gap.p for gap in gaps])
@@ -144,16 +143,10 @@ def aggregates_of(
     }
 
 
-class Lead(NamedTuple):
-    """The row with the best mean, the next one, and the first minus the second."""
-
-    first: str
-    second: str
-    gap: Difference
-
-
-def lead(values: Mapping[str, Seeded], metric: Metric, bounds: Collection[str] = ()) -> Lead | None:
-    """Return the lead of the best mean over the next.
+def lead(
+    values: Mapping[str, Seeded], metric: Metric, bounds: Collection[str] = ()
+) -> tuple[str, str, Difference] | None:
+    """Return the row with the best mean, the next one, and the first minus the second.
 
     Means are over the seeds that all rows share. Rows with a single seed are left out if two rows
     have more. None for a metric without a direction, and without two rows that share a seed.
@@ -173,7 +166,7 @@ def lead(values: Mapping[str, Seeded], metric: Metric, bounds: Collection[str] =
     means = {row: statistics.fmean(found.values()) for row, found in shared.items()}
     first, second, *_ = sorted(means, key=means.__getitem__, reverse=metric.best is max)
     gap = paired_difference(shared[first], shared[second])
-    return None if gap is None else Lead(first, second, gap)
+    return None if gap is None else (first, second, gap)
 
 
 @dataclass(frozen=True)

@@ -212,9 +212,6 @@ def test_many_rows_are_sorted_and_the_first_charts_have_the_best_and_the_referen
     assert curves[title.format(", 11 of 46 rows")] == [*ten, "Method0"]
     assert curves[title.format(", 11 of 46 rows") + ", differences"] == ten
     assert len(curves[title.format("")]) == 46
-    # Of these runs no device has a peak memory.
-    assert "peak memory (MB)" in read.words
-    assert "of the device (MB)" not in read.words
 
 
 def test_a_report_of_many_rows_fits_five_screens_and_says_that_tables_scroll(many: Path) -> None:
