@@ -46,11 +46,9 @@ def _warn_of_sorted_memory(strategy: SupervisedTemplate) -> None:
         return len(labels) == len(set(labels)) > 1
 
     if by_class(strategy.adapted_dataset) and not by_class(strategy.experience.dataset):
-        warnings.warn(
-            f"{type(strategy).__name__} trains on a memory sorted by class: set experience.ordered"
-            " = False, then train with strategy.train(experience, shuffle=True)",
-            stacklevel=2,
-        )
+        advice = "set experience.ordered = False, then train with shuffle=True"
+        name = type(strategy).__name__
+        warnings.warn(f"{name} trains on a memory sorted by class: {advice}", stacklevel=2)
 
 
 class AnytimeEvaluation(BaseSGDPlugin):
@@ -64,8 +62,7 @@ class AnytimeEvaluation(BaseSGDPlugin):
     are average precisions, named ``AnytimeMAP`` and so on.
 
     Methods such as GDumb train on a memory sorted by class instead of the stream. Shuffle it: set
-    ``experience.ordered = False``, then call ``strategy.train(experience, shuffle=True)``. A
-    warning says so where the training data are sorted by class and the stream is not.
+    ``experience.ordered = False`` and train with ``shuffle=True``; otherwise a warning says so.
 
     Args:
         test: a test stream, an experience or a data set with ``.targets`` and fixed images.
