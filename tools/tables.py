@@ -93,10 +93,10 @@ def numbers(runs: Path) -> dict[str, dict[str, str]]:
 
 
 def text_of(column: str, cell: str) -> str:
-    """A cell as pages write it: costs with one decimal, a single seed without a deviation."""
+    """A cell as pages write it: costs with one decimal."""
     if column.startswith("F ") and cell != "-":
         return f"{float(cell):.1f}"
-    return cell.removesuffix(" -") or "-"
+    return cell
 
 
 def updated(page: str, found: dict[str, dict[str, str]], recipes: set[str]) -> tuple[str, set[str]]:

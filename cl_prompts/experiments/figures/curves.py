@@ -10,7 +10,7 @@ from cl_prompts.experiments.results.aggregates import Band
 #: points of a curve; of more, every second, third, ... is drawn
 MAX_POINTS = 200
 _MARGIN = 5  # points above and below all means
-_DASHES = ([1, 0], [7, 3], [2, 2])
+_DASHES = ([1, 0], [7, 3], [2, 2], [9, 2, 2, 2], [4, 6])
 
 
 def curve_chart(

@@ -5,6 +5,7 @@ import re
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -82,25 +83,38 @@ class Charts:
             found.append(self._add(chart, f"{title}, differences", caption))
         return found
 
-    def costs(self, groups: Sequence[Group]) -> list[tuple[str, list[Fields]]]:
+    def costs(self, groups: Sequence[Group]) -> list[tuple[str, list[Fields], list[Fields]]]:
         """Draw scores against compute and bytes, where groups differ in ``budget`` or ``memory``
-        alone; with what the first chart says in words."""
+        alone; with what the first chart says in words.
+
+        The first charts have the top rows of the largest limit and those of the Pareto front, the
+        further ones all rows.
+        """
         kinds = {"budget": COMPUTE, "memory": BYTES}
         alike = [(budgets_of(groups, limit), cost) for limit, cost in kinds.items()]
         return [self._costs(parts, cost) for found, cost in alike for parts in found]
 
-    def _costs(self, alike: Mapping[float, Group], limited: Metric) -> tuple[str, list[Fields]]:
-        parts, drawn = [*alike.values()], []
+    def _costs(
+        self, alike: Mapping[float, Group], limited: Metric
+    ) -> tuple[str, list[Fields], list[Fields]]:
+        parts = [*alike.values()]
+        best = parts[-1].top.rows
+        drawn: list[Fields] = []
+        rest: list[Fields] = []
         scores = [one for one in headlines(parts[0]) if one.best is max]
         first, last = scores[0], scores[-1]
         for score, cost in dict.fromkeys([(first, limited), (last, limited), (last, BYTES)]):
             bands = against(cost, score, parts)
             title = f"{parts[0].runs[0].summary['recipe']}: {score.name} against {cost.title}"
             ylabel, rings = f"{score.name} (%)", front(bands)
-            chart = curve_chart(bands, self.rows, xlabel=cost.title, ylabel=ylabel, marked=rings)
             caption = f"{title}. Rings: the Pareto front. Bands: ± one standard deviation."
-            drawn.append(self._add(chart, title, caption))
-        return in_words(alike, first, limited), drawn
+            axes: dict[str, Any] = {"xlabel": cost.title, "ylabel": ylabel, "marked": rings}
+            top = {row: band for row, band in bands.items() if row in best or row in rings}
+            drawn.append(self._add(curve_chart(top, self.rows, **axes), title, caption))
+            if len(top) < len(bands):
+                whole = curve_chart(bands, self.rows, **axes)
+                rest.append(self._add(whole, f"{title}, all rows", caption))
+        return in_words(alike, first, limited), drawn, rest
 
     def streams(self, group: Group) -> list[Fields]:
         """Draw the stream of each stream seed and class order."""

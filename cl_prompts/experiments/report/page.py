@@ -71,8 +71,8 @@ def write_report(
 def _render(
     runs: list[RunRecord], paths: list[Path], base: Path, reference: str | None
 ) -> tuple[str, Charts]:
-    parts = groups(runs, reference)
-    charts = Charts(sorted({row for part in parts for row in part.rows}))
+    parts = [part.ranked() for part in groups(runs, reference)]
+    charts = Charts([*dict.fromkeys(row for part in parts for row in part.rows)])
     loader = PackageLoader("cl_prompts.experiments.report")
     env = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     options = [] if reference is None else ["--reference", reference]

@@ -47,6 +47,11 @@ class Difference:
     high: float = math.nan
     p: float = math.nan
 
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.p < 1 - CONFIDENCE
+
 
 def paired_difference(ours: Seeded, theirs: Seeded) -> Difference | None:
     """Return the difference of two rows over their common seeds; None without common seeds."""
@@ -98,7 +103,8 @@ class Aggregate:
     Attributes:
         values: value by (seed, stream seed).
         text: mean and standard deviation, as tables print them.
-        best: whether it is printed in bold, see :func:`best_rows`.
+        best: whether it is printed in bold: the best mean, if its difference from the next is
+            significant, see :func:`lead`.
         difference: to the reference; None for the reference and without common seeds.
         p_holm: p of the difference after Holm's correction over the rows.
     """
@@ -126,33 +132,41 @@ def aggregates_of(
         reference: row that differences refer to.
         bounds: rows that are upper bounds: they have differences, but no bold.
     """
-    competing = {row: found for row, found in values.items() if found and row not in bounds}
-    best = best_rows(metric, competing)
+    ahead = lead(values, metric, bounds)
+    best = ahead[0] if ahead and ahead[2].clear else None
     others = [{} if row == reference else ours for row, ours in values.items()]
     gaps = [paired_difference(ours, values[reference]) for ours in others]
     adjusted = holm([math.nan if gap is None else gap.p for gap in gaps])
     return {
-        row: Aggregate(found, metric.text([*found.values()]), row in best, gap, p)
+        row: Aggregate(found, metric.text([*found.values()]), row == best, gap, p)
         for (row, found), gap, p in zip(values.items(), gaps, adjusted, strict=True)
     }
 
 
-def best_rows(metric: Metric, values: Mapping[str, Seeded]) -> set[str]:
-    """Return the row with the best mean, and those that a paired test cannot tell from it.
+def lead(
+    values: Mapping[str, Seeded], metric: Metric, bounds: Collection[str] = ()
+) -> tuple[str, str, Difference] | None:
+    """Return the row with the best mean, the next one, and the first minus the second.
 
-    Means are over the seeds that all rows share. Rows with a single seed are left out: they cannot
-    be tested. The worst mean is never among the best. Empty for a metric without a direction, and
-    where fewer than two rows share at least two seeds.
+    Means are over the seeds that all rows share. Rows with a single seed are left out if two rows
+    have more. None for a metric without a direction, and without two rows that share a seed.
+
+    Args:
+        values: values of each row, by seed.
+        metric: the metric.
+        bounds: rows that are upper bounds, which are left out.
     """
-    tested = {row: found for row, found in values.items() if len(found) > 1}
-    seeds = set.intersection(*map(set, tested.values())) if tested else set()
-    if metric.best is None or len(tested) < 2 or len(seeds) < 2:
-        return set()
-    means = {row: statistics.fmean(found[s] for s in seeds) for row, found in tested.items()}
-    best, *_, worst = sorted(means, key=means.__getitem__, reverse=metric.best is max)
-    gaps = {row: paired_difference(tested[best], tested[row]) for row in means}
-    even = {row for row, gap in gaps.items() if gap and gap.low <= 0 <= gap.high}
-    return {row for row in even if means[row] == means[best] or means[row] != means[worst]}
+    competing = {row: found for row, found in values.items() if found and row not in bounds}
+    several = {row: found for row, found in competing.items() if len(found) > 1}
+    tested = several if len(several) > 1 else competing
+    seeds = set.intersection(*map(set, tested.values())) if len(tested) > 1 else set()
+    if metric.best is None or not seeds:
+        return None
+    shared = {row: {seed: found[seed] for seed in seeds} for row, found in tested.items()}
+    means = {row: statistics.fmean(found.values()) for row, found in shared.items()}
+    first, second, *_ = sorted(means, key=means.__getitem__, reverse=metric.best is max)
+    gap = paired_difference(shared[first], shared[second])
+    return None if gap is None else (first, second, gap)
 
 
 @dataclass(frozen=True)

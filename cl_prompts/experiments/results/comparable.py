@@ -7,7 +7,7 @@ options divide its rows, and means are over seeds.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from cl_prompts.checks import doubled
@@ -111,8 +111,12 @@ def _by_draw(runs: list[RunRecord]) -> list[tuple[Conditions, list[RunRecord]]]:
     ]
 
 
-def differing(given: Sequence[Mapping[str, str]]) -> list[list[str]]:
+def differing(given: Sequence[Mapping[str, str]], named: Collection[str] = ()) -> list[list[str]]:
     """Write, for each mapping, the values in which mappings differ; long ones shortened.
+
+    Args:
+        given: values by name.
+        named: values that are written even if all mappings have the same.
 
     >>> differing([{"lr": "1", "seed": "1"}, {"lr": "2", "seed": "1"}, {}])
     [['lr=1'], ['lr=2'], ['lr=unset']]
@@ -121,7 +125,7 @@ def differing(given: Sequence[Mapping[str, str]]) -> list[list[str]]:
     for one in given:
         for key, value in one.items():
             met[key].add(value)
-    keys = sorted(key for key, values in met.items() if len(values) > 1)
+    keys = sorted(key for key, values in met.items() if len(values) > 1 or key in named)
     return [[f"{key}={short(one.get(key, 'unset'), _MAX_LENGTH)}" for key in keys] for one in given]
 
 

@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cl_prompts.errors import InputError, all_of, unknown
-from cl_prompts.experiments.results.aggregates import Aggregate, Difference
+from cl_prompts.experiments.results.aggregates import Aggregate, Difference, lead
 from cl_prompts.experiments.results.comparable import environment_notes
 from cl_prompts.experiments.results.groups import Group, groups
-from cl_prompts.experiments.results.metrics import WIDE, Best, Metric, memory_text
+from cl_prompts.experiments.results.metrics import SHARE, WIDE, Best, Metric, memory_text
 from cl_prompts.experiments.run_folder.files import csv_text, json_text
-from cl_prompts.experiments.run_folder.runs import collect
+from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 
 #: metrics compared by default, where runs have them
 _HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last")
 
 _MEANS = (
-    "Mean ± sample standard deviation over seeds. Bold: the best mean, and each mean whose"
-    " difference from the best has a paired 95 % interval that contains 0. The worst mean is"
-    " never bold."
+    "Mean ± sample standard deviation over seeds. Bold: the best mean, if the paired 95 % interval"
+    " of its difference from the next one excludes 0."
 )
 _COSTS = (
     "Means over seeds. F: forward passes of the frozen backbone, per stream image and per test"
@@ -105,14 +104,14 @@ def means(group: Group, metrics: Sequence[Metric]) -> Grid:
     for row, found in group.table(metrics).items():
         texts = [Cell(one.text, one.best) for one in found]
         lines.append([Cell(row), Cell(str(len(group.rows[row]))), *texts])
-    return Grid(group.title, _MEANS, lines)
+    return _grid(group.title, _MEANS, lines)
 
 
 def costs(group: Group) -> Grid:
     """Return what each strategy costs, and what it stores."""
     head, *lines = means(group, group.costs).lines
     lines = [[*line, Cell(memory_text(group.rows[line[0].text][0].summary))] for line in lines]
-    return Grid("Costs", _COSTS, [[*head, Cell("memory")], *lines])
+    return _grid("Costs", _COSTS, [[*head, Cell("memory")], *lines])
 
 
 def gaps(group: Group, metrics: Sequence[Metric]) -> Grid:
@@ -123,7 +122,13 @@ def gaps(group: Group, metrics: Sequence[Metric]) -> Grid:
         pairs = [cell.difference.pairs if cell.difference else 0 for cell in cells]
         seeds = "-".join(map(str, sorted({*pairs} or {0})))
         lines.append([Cell(row), Cell(seeds), *map(_gap, cells)])
-    return Grid(f"{group.title}: difference from {group.reference} in points", _GAPS, lines)
+    return _grid(f"{group.title}: difference from {group.reference} in points", _GAPS, lines)
+
+
+def _grid(title: str, caption: str, lines: list[list[Cell]]) -> Grid:
+    """Make a table without the columns that have only dashes."""
+    columns = [one for one in zip(*lines, strict=True) if {*one[1:]} - {Cell("-")}]
+    return Grid(title, caption, [[*line] for line in zip(*columns, strict=True)])
 
 
 def _gap(aggregate: Aggregate) -> Cell:
@@ -133,10 +138,10 @@ def _gap(aggregate: Aggregate) -> Cell:
     mean = f"{100 * gap.mean:+.1f}"
     if gap.pairs < 2:
         return Cell(mean)
-    # With no-break spaces, so that a narrow column breaks between the three numbers.
+    # With no-break spaces, so that a narrow column breaks before p alone.
     interval = f"[{100 * gap.low:+.1f},\u00a0{100 * gap.high:+.1f}]"
     p_text = _p_text(aggregate).replace(" ", "\u00a0")
-    return Cell(f"{mean} {interval}, {p_text}", aggregate.significant)
+    return Cell(f"{mean}\u00a0{interval}, {p_text}", aggregate.significant)
 
 
 def _p_text(aggregate: Aggregate) -> str:
@@ -144,49 +149,25 @@ def _p_text(aggregate: Aggregate) -> str:
 
 
 def finding(group: Group) -> tuple[str, str]:
-    """Return what is known of the best row, and the command that adds seeds to a test.
+    """Return the lead of the best row over the next, and the command that adds seeds to a test.
 
-    The lead of the best row over the reference, or of the reference over the next row, in the
-    headline metric. Upper bounds are left out. Both are empty without a second row to compare.
+    The lead is in the headline score, see :func:`~cl_prompts.experiments.results.aggregates.lead`.
+    Both are empty without a second row to compare.
     """
-    metric = next((one for one in group.metrics if one.best is max), None)
-    cells = {
-        row: cell
-        for row, (cell,) in (group.table([metric]) if metric else {}).items()
-        if row == group.reference or (cell.difference and row not in group.bounds)
-    }
-    first, *others = sorted(cells, key=lambda row: _lead(cells[row]), reverse=True) or [""]
-    if metric is None or not others:
+    metric = group.headline
+    ahead = lead(group.values(metric), metric, group.bounds) if metric else None
+    if metric is None or ahead is None:
         return "", ""
-    tested, sign = (cells[others[0]], -1) if first == group.reference else (cells[first], 1)
-    second = others[0] if first == group.reference else group.reference
-    gap = tested.difference
-    assert gap is not None
-    ahead = [
-        all(value >= cells[row].values.get(draw, value) for row in others)
-        for draw, value in cells[first].values.items()
-        if draw in cells[second].values
-    ]
-    whole = {1: "one seed", 2: "both seeds"}.get(gap.pairs, f"all {gap.pairs} seeds")
-    seeds = whole if all(ahead) or gap.pairs == 1 else f"{sum(ahead)} of {gap.pairs} seeds"
+    first, second, gap = ahead
     if not gap.mean:
-        return f"{metric.name}: {first} and {second} have the same mean on {whole}", ""
-    points = f"{100 * abs(gap.mean):.1f} points"
-    text = f"{metric.name}: {first} leads on {seeds}: {points} above {second}"
-    if len(cells) == 2:
-        text = f"{metric.name}: {first} beats {second} on {seeds}, by {points}"
-        text += " on average" * (gap.pairs > 1)
-    if gap.pairs < 2:
-        return f"{text}. One seed is not tested", _more_seeds(group)
-    text += " [{:.1f}, {:.1f}]".format(*sorted(100 * sign * end for end in (gap.low, gap.high)))
-    holm = f"after Holm's correction ({_p_text(tested)})"
-    if tested.significant:
-        return f"{text}, significant {holm}", ""
-    return f"{text}. {gap.pairs} seeds do not show significance {holm}", _more_seeds(group)
-
-
-def _lead(cell: Aggregate) -> float:
-    return cell.difference.mean if cell.difference else 0.0
+        return f"{metric.name}: {first} and {second} have the same mean", ""
+    text = f"{metric.name}: {first} leads: {100 * gap.mean:.1f} points above {second}"
+    if gap.pairs == 1:
+        return f"{text} (one seed: no interval)", _more_seeds(group)
+    text += f" [{100 * gap.low:.1f}, {100 * gap.high:.1f}], {gap.pairs} seeds"
+    if gap.clear:
+        return text, ""
+    return f"{text}. The 95 % interval contains 0", _more_seeds(group)
 
 
 def _more_seeds(group: Group) -> str:
@@ -214,7 +195,7 @@ def notes_of(group: Group) -> list[str]:
     if any(len(found) == 1 for found in seeds.values()):
         notes.append("A row with one seed is not tested, and is never bold.")
     if any(len(found) == 2 for found in seeds.values()):
-        notes.append("Two seeds show only large leads: bold is the best mean, not a tested one.")
+        notes.append("Two seeds show only large leads.")
     if any(run.order for run in group.runs):
         notes.append("Each class order of a seed counts as one of the seeds.")
     if group.replaced:
@@ -226,13 +207,16 @@ def notes_of(group: Group) -> list[str]:
     if group.bounds and seeds:
         shown = all_of(group.bounds)
         notes.append(f"{shown}: trained on all data at once, never bold.")
-    free = [
-        row for row, runs in group.rows.items() if all(r.summary.get("order_free") for r in runs)
-    ]
+    free = [row for row, runs in group.rows.items() if all(map(_order_free, runs))]
     if free:
         score = "last mAP" if group.multi_label else "A_last"
         notes.append(f"{score} does not depend on the order of the stream: {', '.join(free)}.")
     return notes
+
+
+def _order_free(run: RunRecord) -> bool:
+    # A budget skips images by their order.
+    return bool(run.summary.get("order_free")) and SHARE.value(run.summary) in (None, 1)
 
 
 # ------------------------------------------------------------------------------------ as text

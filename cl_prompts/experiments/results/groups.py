@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
+import math
 import re
+import statistics
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +22,8 @@ from cl_prompts.experiments.run_folder.runs import RunRecord
 from cl_prompts.user_code import labels_of
 
 _MAX_WORDS = 4  # settings named in a title
+_LIMITS = ("budget", "memory")  # named in every title
+_TOP = 10  # rows shown at first
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,11 @@ class Group:
         return self.runs[0].multi_label
 
     @property
+    def headline(self) -> Metric | None:
+        """First score of its table for which more is better."""
+        return next((one for one in self.metrics if one.best is max), None)
+
+    @property
     def metrics(self) -> tuple[Metric, ...]:
         """Scores of its table: those that some run has, with the user's own metrics."""
         names = [name for run in self.runs for name in run.summary.get("own_scores") or ()]
@@ -92,6 +102,22 @@ class Group:
             for metric in (self.metrics if metrics is None else metrics)
         ]
         return {label: [column[label] for column in found] for label in self.rows}
+
+    def ranked(self) -> Group:
+        """Return the group with its rows sorted by the headline score, the best mean first."""
+        values = self.values(self.headline) if self.headline else {}
+        means = {row: statistics.fmean(found.values()) for row, found in values.items() if found}
+        order = sorted(self.rows, key=lambda row: means.get(row, -math.inf), reverse=True)
+        return replace(self, rows={row: self.rows[row] for row in order})
+
+    @property
+    def top(self) -> Group:
+        """Its first ten rows and the reference; named in the title unless these are all."""
+        names = dict.fromkeys([*[*self.rows][:_TOP], self.reference])
+        if len(names) == len(self.rows):
+            return self
+        title = f"{self.title}, {len(names)} of {len(self.rows)} rows"
+        return replace(self, rows={row: self.rows[row] for row in names}, title=title)
 
     def choose(self, reference: str | None = None, rows: Sequence[str] = ()) -> Group:
         """Return the group with another reference, and with these rows alone, in this order.
@@ -146,8 +172,11 @@ def groups(
     parts: list[Group] = []
     for recipe, divided in by_recipe.items():
         divided.sort(key=lambda table: -len(table[1]))
-        given = [{key: _plain(value) for key, value in found.items()} for found, _ in divided]
-        for words, (_, members) in zip(differing(given), divided, strict=True):
+        given = [
+            {key: _plain(value) for key, value in found.items() if value is not None}
+            for found, _ in divided
+        ]
+        for words, (_, members) in zip(differing(given, _LIMITS), divided, strict=True):
             title = _titled(recipe, words[:_MAX_WORDS], [part.title for part in parts])
             found = _rows(members, names)
             replaced = len(members) - sum(map(len, found.values()))
@@ -161,8 +190,11 @@ def groups(
 
 
 def _plain(value: object) -> str:
-    """Write a value without the signs of JSON."""
-    return "unset" if value is None else re.sub(r'[]["]', "", written(value))
+    """Write a value without the signs of JSON; of data the numbers of images, and a hash."""
+    if isinstance(value, Mapping) and "training" in value:
+        digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:6]
+        return f"{value['training']['images']} + {value['test']['images']} images {digest}"
+    return re.sub(r'[]["{}]', "", written(value)) or "none"
 
 
 def _titled(name: str, words: Sequence[str], taken: Collection[str]) -> str:
@@ -188,7 +220,9 @@ def _labels(runs: Sequence[RunRecord], names: Mapping[str, str]) -> dict[Path, s
     for strategy in dict.fromkeys(str(run.summary["strategy"]) for run in runs):
         members = [run for run in runs if run.summary["strategy"] == strategy]
         options = [options_of(run) for run in members]
-        for run, given, words in zip(members, options, differing(options), strict=True):
+        # A plugin without settings is named among the plugins.
+        shown = [{key: text for key, text in one.items() if text != "{}"} for one in options]
+        for run, given, words in zip(members, options, differing(shown), strict=True):
             row = (strategy, json.dumps(given, sort_keys=True))
             # Different settings may read alike: they stay different rows.
             label = _titled(names[strategy], words, rows.values())

@@ -45,15 +45,15 @@ class Metric:
         """Write mean and standard deviation over seeds.
 
         >>> score("top5", "top5").text([0.70, 0.72]), score("top5", "top5").text([0.7])
-        ('71.0 ± 1.4', '70.0 -')
+        ('71.0 ± 1.4', '70.0')
         """
         if not values:
             return "-"
         mean = statistics.mean(values)
         if not self.key:
             return f"{mean:,.{self.digits}f}"
-        spread = f"± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else "-"
-        return f"{100 * mean:.1f} {spread}"
+        spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+        return f"{100 * mean:.1f}{spread}"
 
 
 def score(title: str, key: str, best: Best | None = None) -> Metric:
@@ -68,6 +68,7 @@ _BY_TASK = (
     score("FWT", "fwt", max),
 )
 COMPUTE = Metric("F an image, training", ("budget", "spent"), digits=2)
+SHARE = Metric("share trained", ("budget", "share"), digits=2)
 BYTES = Metric("bytes", ("memory", "bytes"))
 #: of a table of their own
 COSTS = (
@@ -76,7 +77,7 @@ COSTS = (
     Metric("F eval", ("forward_passes", "evaluation"), digits=2),
     Metric("F predict", ("forward_passes", "prediction"), digits=2),
     COMPUTE,
-    Metric("share trained", ("budget", "share"), digits=2),
+    SHARE,
     BYTES,
     Metric("device MB", ("peak_device_memory_mb",)),
 )

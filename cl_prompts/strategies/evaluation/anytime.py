@@ -1,6 +1,8 @@
 """Evaluation by the number of samples seen, as an Avalanche plugin."""
 
+import warnings
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -38,6 +40,17 @@ def following(samples: int, threshold: int, every: int, points: str, ahead: int 
     return threshold + every if samples + ahead > threshold else threshold
 
 
+def _warn_of_sorted_memory(strategy: SupervisedTemplate) -> None:
+    def by_class(data: Any) -> bool:
+        labels = [label for label, _ in groupby(map(int, data.targets))]
+        return len(labels) == len(set(labels)) > 1
+
+    if by_class(strategy.adapted_dataset) and not by_class(strategy.experience.dataset):
+        advice = "set experience.ordered = False, then train with shuffle=True"
+        name = type(strategy).__name__
+        warnings.warn(f"{name} trains on a memory sorted by class: {advice}", stacklevel=2)
+
+
 class AnytimeEvaluation(BaseSGDPlugin):
     """Evaluation on the classes seen so far, at sample counts and task ends.
 
@@ -47,6 +60,9 @@ class AnytimeEvaluation(BaseSGDPlugin):
     so their frequency does not change training. The strategy's evaluator and its loggers receive
     ``AnytimeAccuracy`` and ``A_AUC`` over samples seen. On a multi-label test set all accuracies
     are average precisions, named ``AnytimeMAP`` and so on.
+
+    Methods such as GDumb train on a memory sorted by class instead of the stream. Shuffle it: set
+    ``experience.ordered = False`` and train with ``shuffle=True``; otherwise a warning says so.
 
     Args:
         test: a test stream, an experience or a data set with ``.targets`` and fixed images.
@@ -190,10 +206,13 @@ class AnytimeEvaluation(BaseSGDPlugin):
         self.attach(strategy)
         if not self._whole_stream:
             KeepOrder().before_training_exp(strategy, **kwargs)
+        ours = isinstance(strategy.model, ContinualModel)
+        if not (ours or self.evaluator.multi_label or kwargs.get("shuffle", True)):
+            _warn_of_sorted_memory(strategy)
         if self.evaluator.multi_label and strategy.evaluator is not None:
             refuse_accuracy(strategy.evaluator)
         self.evaluator.device = strategy.device
-        if isinstance(strategy.model, ContinualModel) and strategy.model.n_classes > self.n_classes:
+        if ours and strategy.model.n_classes > self.n_classes:
             self.n_classes = strategy.model.n_classes
             self._widen()
         resumed = getattr(strategy, "loop", None) is not None and strategy.loop.place is not None

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -69,9 +70,9 @@ def test_page_is_self_contained(runs_folder: Path, read: Page) -> None:
 def test_page_says_what_was_run_and_how_to_repeat_it(read: Page) -> None:
     for words in (
         "2025-01-01: 8 of 9 runs finished. Unfinished runs are only in",
-        "mvp leads on both seeds: ",
+        "mvp leads: ",
         "Data set digits , scenario si_blurry : 10 classes in 5 tasks. Backbone tiny",
-        "linear_probe 1, 2; mvp 1, 2.",
+        "Backbone tiny . Seeds: 1, 2.",
         "joint: trained on all data at once",
         "1,290 numbers, 27,000 trained",
         "Difference from fine_tuning in points",
@@ -170,3 +171,74 @@ def test_a_name_adds_no_element_attribute_or_script(tmp_path: Path) -> None:
     assert [s.count("<") for s in found.scripts] == [s.count("<") for s in harmless.scripts]
     links = found.attributes["href"]
     assert not [link for link in links if link.strip().lower().startswith("javascript:")]
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of 46 methods under a budget; each is better than the one before."""
+    root = tmp_path_factory.mktemp("many")
+    for number in range(46):
+        for seed in (1, 2):
+            fake_run(
+                root,
+                "mvp",
+                seed,
+                name=f"mine:Method{number}",
+                time=f"20250101-0000{number:02}",
+                n_tasks=2,
+                settings={"plugins": {"budget": {"passes": 1.0}}},
+                results={"a_auc": (number + seed) / 100, "a_last": 0.5, "forgetting": 0.1},
+                budget={"spent": 1.0, "share": 1.0},
+            )
+    return write_report([root])
+
+
+def test_many_rows_are_sorted_and_the_first_charts_have_the_best_and_the_reference(
+    many: Path,
+) -> None:
+    read = Page(many.read_text())
+    assert "digits (budget=1.0)" in read.words
+    assert "Method45 leads: 1.0 points above Method44 [1.0, 1.0], 2 seeds" in read.text
+    names = [word for word in read.words if re.fullmatch(r"Method\d+", word)]
+    assert names[:46] == [f"Method{number}" for number in range(45, -1, -1)]
+    charts = [json.loads(found) for found in read.scripts if found.startswith('{"width"')]
+    curves = {
+        chart["description"]: [*dict.fromkeys(p["strategy"] for p in chart["datasets"]["points"])]
+        for chart in charts
+        if "points" in chart.get("datasets", {})
+    }
+    ten = [f"Method{number}" for number in range(45, 35, -1)]
+    title = "digits (budget=1.0){}: Accuracy at any time"
+    assert curves[title.format(", 11 of 46 rows")] == [*ten, "Method0"]
+    assert curves[title.format(", 11 of 46 rows") + ", differences"] == ten
+    assert len(curves[title.format("")]) == 46
+
+
+def test_a_report_of_many_rows_fits_five_screens_and_says_that_tables_scroll(many: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    playwright = pytest.importorskip("playwright.sync_api")
+    if browser is None:
+        pytest.skip("Chromium is not installed")
+    hint = "getComputedStyle(document.querySelector('.scroll'), '::before').content"
+    rows = "[...document.querySelectorAll('.costs tbody tr')].filter((row) => row.offsetHeight)"
+    with playwright.sync_playwright() as play:
+        one = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = one.new_page(viewport={"width": 1280, "height": 720})
+        page.goto(many.as_uri())
+        page.wait_for_selector(".chart svg")
+        assert page.evaluate("document.documentElement.scrollHeight") < 5 * 720
+        assert page.evaluate(hint) == "none"
+        assert page.evaluate(f"{rows}.length") == 11
+        page.click(".costs summary")
+        assert page.evaluate(f"{rows}.length") == 46
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.wait_for_selector(".scroll.wide")
+        assert "scrolls sideways" in page.evaluate(hint)
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        page.emulate_media(media="print")
+        assert page.evaluate(hint) == "none"
+        cell = "document.querySelector('.gaps td:nth-child(3)').textContent.split(', p')[0]"
+        assert " " not in page.evaluate(cell)
+        wraps = "getComputedStyle(document.querySelector('td:nth-child(3)')).whiteSpace"
+        assert page.evaluate(wraps) == "nowrap"
+        one.close()

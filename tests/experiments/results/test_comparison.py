@@ -31,7 +31,7 @@ def test_metrics_are_chosen_by_key(runs_folder: Path) -> None:
 
 def test_notes_state_the_limits_of_the_numbers(tmp_path: Path, runs_folder: Path) -> None:
     (group,) = groups(collect([runs_folder]))
-    two = "Two seeds show only large leads: bold is the best mean, not a tested one."
+    two = "Two seeds show only large leads."
     assert notes_of(group) == [two, "joint: trained on all data at once, never bold."]
     for seed in (1, 2):
         fake_run(tmp_path, "mvp", seed, order_free=True)
@@ -44,6 +44,14 @@ def test_notes_state_the_limits_of_the_numbers(tmp_path: Path, runs_folder: Path
         "Older runs of the same settings and seed do not count: 1.",
         "A_last does not depend on the order of the stream: mvp.",
     ]
+
+
+def test_a_method_that_skipped_images_depends_on_their_order(tmp_path: Path) -> None:
+    for strategy, share in (("mvp", 1.0), ("linear_probe", 0.2)):
+        budget = {"spent": 1.0, "share": share}
+        fake_run(tmp_path, strategy, order_free=True, budget=budget)
+    (group,) = groups(collect([tmp_path]))
+    assert notes_of(group)[-1] == "A_last does not depend on the order of the stream: mvp."
 
 
 def test_unknown_names_are_refused(tmp_path: Path, runs_folder: Path) -> None:

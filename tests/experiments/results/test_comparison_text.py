@@ -28,8 +28,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> list[Table]:
 def test_markdown_has_bold_means_and_differences(tables: list[Table]) -> None:
     text = written(tables)
     assert "| strategy | seeds | A_AUC % ↑ | A_last % ↑ |\n" in text
-    assert "| mvp | 3 | **80.0 ± 10.0** | **50.0 ± 0.0** |\n" in text
-    assert "| linear_probe | 3 | 70.0 ± 9.0 | **50.0 ± 0.0** |" in text  # equal: both are best
+    assert "| mvp | 3 | **80.0 ± 10.0** | 50.0 ± 0.0 |\n" in text
+    assert "| linear_probe | 3 | 70.0 ± 9.0 | 50.0 ± 0.0 |" in text  # equal: neither leads
     assert "| mvp | 3 | 321 | 2.00 | 0.95 | 1,290 numbers, 27,000 trained |" in text
     assert "## digits: difference from linear_probe in points\n" in text
     assert "| mvp | 3 | **+10.0 [+7.5, +12.5], p = 0.003** |" in text
@@ -38,7 +38,7 @@ def test_markdown_has_bold_means_and_differences(tables: list[Table]) -> None:
 
 def test_latex_has_booktabs_and_escapes(tables: list[Table]) -> None:
     text = written(tables, "latex")
-    assert r"mvp & 3 & \textbf{80.0 $\pm$ 10.0} & \textbf{50.0 $\pm$ 0.0} \\" in text
+    assert r"mvp & 3 & \textbf{80.0 $\pm$ 10.0} & 50.0 $\pm$ 0.0 \\" in text
     assert text.count(r"\bottomrule") == 3
     assert all(
         line.startswith("%") or "%" not in line.replace(r"\%", "") for line in text.split("\n")
@@ -59,6 +59,31 @@ def test_json_and_csv_hold_the_same_unrounded_numbers(tables: list[Table]) -> No
     assert line["significant"] == "True"
     reference = next(line for line in lines if line["strategy"] == "linear_probe")
     assert reference["difference_mean"] == ""
+
+
+def test_no_dictionary_is_printed(tmp_path: Path) -> None:
+    for settings, time in (({}, "01"), ({"plugins": {"self_regulation": {}}}, "02")):
+        fake_run(tmp_path, "mvp", settings=settings, time=f"20250101-0000{time}")
+    part = {"images": 70, "labels": "b", "contents": "d"}
+    data = {"data": {"classes": "digits", "training": part, "test": {**part, "images": 9}}}
+    fake_run(tmp_path, "linear_probe", identity=data)
+    text = written(compare([tmp_path]))
+    assert "{" not in text
+    assert "| mvp (plugins=self_regulation) |" in text
+    assert "## digits (data=70 + 9 images " in text
+    assert "## digits (data=60 + 60 images " in text
+
+
+def test_a_column_of_dashes_alone_is_left_out(tmp_path: Path) -> None:
+    memory = {"samples": 0, "numbers": 0}
+    for strategy, auc in (("mvp", 0.5), ("linear_probe", None)):
+        results = {"a_auc": auc, "a_last": 0.5, "forgetting": 0.1}
+        fake_run(tmp_path, strategy, results=results, memory=memory, trainable_parameters=0)
+    text = written(compare([tmp_path]))
+    assert "| strategy | seeds | A_AUC % ↑ | A_last % ↑ | forgetting % ↓ |" in text
+    assert "| linear_probe | 1 | - | 50.0 | 10.0 |" in text  # the rows differ
+    assert "| strategy | seeds | A_last % ↑ | forgetting % ↓ |" in text  # their differences
+    assert "| F train | F eval |\n" in text  # nothing is stored
 
 
 def test_names_are_text_in_every_format(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_one_a_auc_in_the_progress_line_the_table_and_tensorboard(
     assert line.endswith(f", A_AUC {100 * auc:.1f}")
     (run,) = collect([folder])
     (group,) = groups([run])
-    assert group.table()["linear_probe"][0].text == f"{100 * auc:.1f} -"
+    assert group.table()["linear_probe"][0].text == f"{100 * auc:.1f}"
     points = [float(r[3]) for r in rows(folder) if r[1:3] == ["anytime_accuracy", "seen"]]
     end = [float(r[3]) for r in rows(folder) if r[1:3] == ["task_end_accuracy", "seen"]][-1]
     assert auc == pytest.approx(sum([*points, end]) / (len(points) + 1), abs=1e-6)

@@ -1,5 +1,6 @@
 """Anytime points and task ends, on our strategies and on ordinary ones."""
 
+import warnings
 from functools import partial
 from typing import Any
 
@@ -107,6 +108,22 @@ def test_samples_are_those_of_the_stream_whatever_a_strategy_trains_on(
     assert points(plugin.curve.task_ends) == [2 * end for end in ends]
     assert len(plugin.curve.anytime) == 2 * sum(sizes) // 25
     assert (plugin.results["a_auc"] is None) == (kind is JointTraining)
+
+
+def test_a_memory_sorted_by_class_should_be_shuffled(stream: Any) -> None:
+    def warned(kind: Any, *, shuffle: bool) -> list[str]:
+        experiences = [*stream.train_stream]
+        for experience in experiences:
+            experience.ordered = not shuffle
+        strategy = ordinary(kind, [AnytimeEvaluation(stream.test_stream, every=25)])
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always", UserWarning)
+            strategy.train(experiences, eval_streams=[], shuffle=shuffle)
+        return [str(one.message) for one in found if "sorted" in str(one.message)]
+
+    gdumb = partial(GDumb, mem_size=30)
+    assert "GDumb trains on a memory sorted by class: set" in warned(gdumb, shuffle=False)[0]
+    assert warned(gdumb, shuffle=True) == warned(Naive, shuffle=False) == []
 
 
 def test_state_continues_the_curve(stream: Any) -> None:
