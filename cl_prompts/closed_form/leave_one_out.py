@@ -27,7 +27,7 @@ LeaveOneOut = Literal["leave_one_out"]
 #: Rows of the sample that chooses a strength; 1,000 choose as well.
 SAMPLED = 500
 #: Decades between neighbouring strengths, and from the first to the last.
-STEP, REACH = 0.5, 5.0
+STEP, REACH = 0.5, 4.0
 #: Share by which a criterion must fall to go on.
 _GAIN = 1e-3
 #: Temperature of scores that say nothing about the labels.

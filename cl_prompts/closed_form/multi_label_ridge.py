@@ -74,6 +74,8 @@ class MultiLabelRidge(RanPAC):
     met: Tensor
     settled: Tensor
     settled_weight: Tensor
+    chosen: Tensor
+    """Ridge of the last solution, if leave-one-out scores choose it."""
 
     def __init__(
         self,
@@ -168,7 +170,8 @@ class MultiLabelRidge(RanPAC):
             self.statistics.add(inputs, y, weights)
             if self.sample is not None:
                 known = self._annotated(labels, annotated)
-                self.sample.add(features, labels.masked_fill(~known, -1))
+                # 1: present, -1: absent, 0: not annotated, as classes that are added later
+                self.sample.add(features, (2 * labels - 1).masked_fill(~known, 0))
             weight = y.new_ones(len(y)) if weights is None else weights
             self.held.add(torch.cat([features.to(y.dtype), weight[:, None]], dim=1), y)
         self.weight = None
@@ -221,9 +224,10 @@ class MultiLabelRidge(RanPAC):
         return scores.masked_fill(~self.seen, 0)
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
-        if self.sample is not None:
-            self.ridge.copy_(self._best_ridge(self.sample))
-        return super()._attempt()
+        if self.sample is None:
+            return super()._attempt()
+        self.chosen = self._best_ridge(self.sample)
+        return self.statistics.attempt(self.chosen)
 
     def _best_ridge(self, sample: BottomK) -> Tensor:
         features, labels = sample.samples
@@ -231,17 +235,19 @@ class MultiLabelRidge(RanPAC):
         scale = self.statistics.gram.diagonal().mean()
         if not len(labels):
             return torch.ones_like(scale)
-        targets = labels.clamp(min=0)
+        targets = (labels > 0).to(inputs.dtype)
 
         def error(exponent: float) -> float:
             scores = self.statistics.leave_one_out(inputs, targets, scale * 10**exponent)
-            return -float(average_precision(scores, targets, labels < 0).nanmean())
+            return -float(average_precision(scores, targets, labels == 0).nanmean())
 
         return scale * 10 ** (least(error, start=0.0) if bool(targets.any()) else 0.0)
 
     def _leave_one_out(self, x: Tensor, labels: Tensor) -> Tensor:
         y = (self.multi_hot(labels) > 0).to(x.dtype)
-        scores = self.statistics.leave_one_out(self.statistics.inputs(x), y, self.ridge)
+        self.solution()
+        ridge = self.ridge if self.sample is None else self.chosen
+        scores = self.statistics.leave_one_out(self.statistics.inputs(x), y, ridge)
         return scores.masked_fill(~self.seen, 0)
 
     def _annotated(self, labels: Tensor, annotated: Tensor | None) -> Tensor:
