@@ -28,7 +28,7 @@ LeaveOneOut = Literal["leave_one_out"]
 SAMPLED = 500
 #: Decades between neighbouring strengths, and from the first to the last.
 STEP, REACH = 0.5, 4.0
-#: Share by which a criterion must fall to go on.
+#: Share by which a criterion must fall for a further step.
 _GAIN = 1e-3
 #: Temperature of scores that say nothing about the labels.
 _USELESS = 1e6
@@ -247,8 +247,8 @@ def choose(sums: PooledSums, x: Tensor, labels: Tensor, forms: Sequence[Form]) -
 def least(criterion: Callable[[float], float], *, start: float) -> float:
     """Return the exponent x at which the criterion of a strength 10^x is least.
 
-    Steps of half a decade go on while the criterion falls by a thousandth; the vertex of the
-    parabola through the best and its neighbours is tried last. Warns at :data:`REACH` decades from
+    Steps of half a decade follow each other while the criterion falls by a thousandth; the vertex
+    of the parabola through the best and its neighbours is tried last. Warns at :data:`REACH` decades from
     the start, where the search ends.
 
     Args:
