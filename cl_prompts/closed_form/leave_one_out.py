@@ -248,8 +248,8 @@ def least(criterion: Callable[[float], float], *, start: float) -> float:
     """Return the exponent x at which the criterion of a strength 10^x is least.
 
     Steps of half a decade follow each other while the criterion falls by a thousandth; the vertex
-    of the parabola through the best and its neighbours is tried last. Warns at :data:`REACH` decades from
-    the start, where the search ends.
+    of the parabola through the best and its neighbours is tried last. Warns at :data:`REACH`
+    decades from the start, where the search ends.
 
     Args:
         criterion: of an exponent; NaN is worst.
