@@ -39,15 +39,15 @@ GOALS = {
     "tests' code": 22_000,
     "words": 45_000,
 }
-#: What a test holds: the goals and, where one is not reached yet, the present value; of code the
-#: cap that no feature raises.
+#: What a test holds: the caps that no feature raises.
 CAPS = {
     **GOALS,
     "code": 22_000,
-    "lines": 39_300,
+    "lines": 41_500,
     "experiments": 6_350,
-    "tests": 28_100,
-    "tests' code": 22_200,
+    "tests": 30_000,
+    "tests' code": 23_500,
+    "words": 50_000,
 }
 
 

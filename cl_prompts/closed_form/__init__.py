@@ -8,7 +8,7 @@ __getattr__, __dir__ = door(
     " kernel_lda.ClasswiseLDA kernel_lda.KernelLDA kernel_lda.MovingLDA layup.LayUP"
     " mahalanobis.MahalanobisPerClass multi_label_ridge.MultiLabelRidge pooled_ridge.PooledRidge"
     " prototype_classifiers.NearestClassMean prototype_classifiers.PrototypeClassifier"
-    " prototype_classifiers.StreamingLDA ranpac.RanPAC ridge.RandomExpansion ridge.RidgeStatistics"
-    " whitening.FeatureWhitening",
+    " ranpac.RanPAC ridge.RandomExpansion ridge.RidgeStatistics ridge_lda.RidgeLDA"
+    " streaming_lda.StreamingLDA whitening.FeatureWhitening",
 )
 __all__ = __dir__()

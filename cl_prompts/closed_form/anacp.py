@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.closed_form.class_scatter import ClassScatter, check_class_matrices
-from cl_prompts.closed_form.prototype_classifiers import SolvedClassifier, StreamingLDA
+from cl_prompts.closed_form.prototype_classifiers import SolvedClassifier
 from cl_prompts.closed_form.ridge import RandomExpansion, RidgeStatistics, attempt_positive
+from cl_prompts.closed_form.streaming_lda import StreamingLDA
 from cl_prompts.closed_form.sums import Limits
 from cl_prompts.seeds import derived_seed
 

@@ -20,11 +20,11 @@ _UNCHANGED = (HeldOutSample, ClassSketches)
 def held_out_scores(
     head: PrototypeClassifier, features: Tensor, targets: Tensor, *, seed: int | None = None
 ) -> tuple[Tensor, Tensor] | None:
-    """Score learned samples in five parts, each by the sums without the samples of that part.
+    """Score learned samples, each by the sums without it, or else without a fifth of the samples.
 
-    This takes five solutions, no forward passes, and temporarily twice the memory of the
-    classifier. A ridge that was chosen on held-out samples stays, and so do sketches of
-    covariances.
+    Leave-one-out scores take one factorisation. A classifier without them is solved five times,
+    with temporarily twice its memory; a ridge that was chosen on held-out samples stays, and so do
+    sketches of covariances. No forward passes.
 
     Args:
         head: the classifier, which does not change.
@@ -34,10 +34,18 @@ def held_out_scores(
         seed: of the division into parts; None divides in order.
 
     Returns:
-        rows (n,) of the samples and their logits (n, classes), both on the CPU; None for a
-            classifier whose state is not a sum over samples.
+        rows (n,) of the samples and their logits (n, classes), both on the CPU, -inf for the class
+            of a sample that is alone in it; None for a classifier whose state is not a sum over
+            samples.
     """
     order = torch.arange(len(targets))
+    if head.leaves_one_out:
+        logits = head.leave_one_out(features, targets).float().cpu()
+        alone = logits.isnan().any(dim=1).nonzero()[:, 0]
+        if targets.ndim == 1:
+            logits[alone] = 0
+            logits[alone, targets[alone]] = -torch.inf
+        return order, logits
     if seed is not None:
         order = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     found = [torch.zeros(0, head.n_classes)]

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.closed_form.class_scatter import ClassScatter, check_class_matrices
-from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier, StreamingLDA
+from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
 from cl_prompts.closed_form.ridge import RandomExpansion
 from cl_prompts.closed_form.shrinkage import ByRule, ShrinkageForm, shrunk
+from cl_prompts.closed_form.streaming_lda import StreamingLDA
 from cl_prompts.closed_form.sums import Limits
 from cl_prompts.seeds import derived_seed
 
@@ -23,7 +24,7 @@ class KernelLDA(PrototypeClassifier):
     "Continual Learning Using a Kernel-Based Method Over Foundation Models". With ``phi(x) = sqrt(2
     / M) cos(x Omega + b)``, class means mu_c and the shared covariance S, ``z_c = -(phi - mu_c) (S
     + rho I)^-1 (phi - mu_c)^T``, without priors. One member scores as
-    :class:`~cl_prompts.closed_form.prototype_classifiers.StreamingLDA`, which ranks as z; several
+    :class:`~cl_prompts.closed_form.streaming_lda.StreamingLDA`, which ranks as z; several
     score the logarithm of the mean of softmax(z).
 
     Deviations: S is the scatter about the final means, divided by the number of samples, so that
@@ -35,7 +36,7 @@ class KernelLDA(PrototypeClassifier):
         width: M, random features of a member.
         gamma: of the kernel ``exp(-gamma |x - y|^2)``; None: see
             :meth:`~cl_prompts.closed_form.ridge.RandomExpansion.fit`.
-        shrinkage: rho, see :class:`~cl_prompts.closed_form.prototype_classifiers.StreamingLDA`.
+        shrinkage: rho, see :class:`~cl_prompts.closed_form.streaming_lda.StreamingLDA`.
         shrinkage_form: of rho.
         members: ensemble size; each member holds M^2 + n_classes M numbers.
         form: see above.
@@ -107,6 +108,8 @@ class MovingLDA(StreamingLDA):
         (2.0, 1.0)
     """
 
+    leaves_one_out = False
+
     def limits(self) -> Limits:
         """The state is not a sum."""
         return Limits("the released form takes scatters about moving means")
@@ -124,8 +127,7 @@ class MovingLDA(StreamingLDA):
 
     def _system(self) -> Tensor:
         # The published sum is not divided by the number of samples.
-        one = self.count.new_ones(())
-        return shrunk(self.scatter, one, self.shrinkage, self.shrinkage_form)
+        return shrunk(self.scatter, self.count.new_ones(()), *self._shrinkage())
 
 
 class ClasswiseLDA(StreamingLDA):
@@ -150,6 +152,7 @@ class ClasswiseLDA(StreamingLDA):
     """
 
     sorts = True
+    leaves_one_out = False
 
     def __init__(
         self,

@@ -7,10 +7,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from cl_prompts.closed_form.bottom_k import BottomK
 from cl_prompts.closed_form.held_out import HeldOutSample
+from cl_prompts.closed_form.leave_one_out import SAMPLED, LeaveOneOut, least
 from cl_prompts.closed_form.ranpac import RanPAC
 from cl_prompts.closed_form.ridge import Expansion
 from cl_prompts.closed_form.sums import Limits
+from cl_prompts.metrics.multi_label import average_precision
 
 SampleWeights = Literal["none", "sqrt"]
 
@@ -50,7 +53,8 @@ class MultiLabelRidge(RanPAC):
         expansion: random features, see :class:`~cl_prompts.closed_form.ridge.RandomExpansion`;
             None: the features and a constant 1.
         width: number of random features.
-        ridge: positive.
+        ridge: positive; ``"leave_one_out"``: at each solution that of the greatest mean average
+            precision of leave-one-out scores (PRESS) on a sample of annotated labels.
         pseudo: probability above which an earlier class counts as present; None: no pseudo-labels.
         weights: ``"none"`` or ``"sqrt"``, see above.
         held_out: features stored for :meth:`choose_ridge`; 0: none.
@@ -70,6 +74,8 @@ class MultiLabelRidge(RanPAC):
     met: Tensor
     settled: Tensor
     settled_weight: Tensor
+    chosen: Tensor
+    """Ridge of the last solution, if leave-one-out scores choose it."""
 
     def __init__(
         self,
@@ -78,7 +84,7 @@ class MultiLabelRidge(RanPAC):
         *,
         expansion: Expansion | None = None,
         width: int = 4096,
-        ridge: float = 100.0,
+        ridge: float | LeaveOneOut = 100.0,
         pseudo: float | None = None,
         weights: SampleWeights = "none",
         held_out: int = 0,
@@ -90,12 +96,14 @@ class MultiLabelRidge(RanPAC):
             projection=width,
             expansion=expansion,
             intercept=expansion is None,
-            ridge=ridge,
+            ridge=100.0 if isinstance(ridge, str) else ridge,
             held_out=held_out,
             seed=seed,
         )
+        self.sample = BottomK(SAMPLED, dim, n_classes) if isinstance(ridge, str) else None
         self.pseudo = pseudo
         self.weights = weights
+        self.leaves_one_out = pseudo is None and weights == "none"
         # The weight of a sample is stored behind its features.
         self.held = HeldOutSample(held_out, dim + 1, n_classes, seed=seed)
         self.register_buffer("met", torch.zeros(n_classes, dtype=torch.bool))
@@ -160,6 +168,10 @@ class MultiLabelRidge(RanPAC):
             y = self.targets(inputs, labels, annotated)
             weights = self.sample_weights(y)
             self.statistics.add(inputs, y, weights)
+            if self.sample is not None:
+                known = self._annotated(labels, annotated)
+                # 1: present, -1: absent, 0: not annotated, as classes that are added later
+                self.sample.add(features, (2 * labels - 1).masked_fill(~known, 0))
             weight = y.new_ones(len(y)) if weights is None else weights
             self.held.add(torch.cat([features.to(y.dtype), weight[:, None]], dim=1), y)
         self.weight = None
@@ -209,6 +221,33 @@ class MultiLabelRidge(RanPAC):
         """Features (batch, dim) -> scores (batch, classes) float32, 0 for unseen classes."""
         with torch.autocast(features.device.type, enabled=False):
             scores = self._scores(features.to(self.count.dtype)).float()
+        return scores.masked_fill(~self.seen, 0)
+
+    def _attempt(self) -> tuple[Tensor, Tensor]:
+        if self.sample is None:
+            return super()._attempt()
+        self.chosen = self._best_ridge(self.sample)
+        return self.statistics.attempt(self.chosen)
+
+    def _best_ridge(self, sample: BottomK) -> Tensor:
+        features, labels = sample.samples
+        inputs, labels = self.statistics.inputs(features), labels.to(self.count.dtype)
+        scale = self.statistics.gram.diagonal().mean()
+        if not len(labels):
+            return torch.ones_like(scale)
+        targets = (labels > 0).to(inputs.dtype)
+
+        def error(exponent: float) -> float:
+            scores = self.statistics.leave_one_out(inputs, targets, scale * 10**exponent)
+            return -float(average_precision(scores, targets, labels == 0).nanmean())
+
+        return scale * 10 ** (least(error, start=0.0) if bool(targets.any()) else 0.0)
+
+    def _leave_one_out(self, x: Tensor, labels: Tensor) -> Tensor:
+        y = (self.multi_hot(labels) > 0).to(x.dtype)
+        self.solution()
+        ridge = self.ridge if self.sample is None else self.chosen
+        scores = self.statistics.leave_one_out(self.statistics.inputs(x), y, ridge)
         return scores.masked_fill(~self.seen, 0)
 
     def _annotated(self, labels: Tensor, annotated: Tensor | None) -> Tensor:

@@ -5,36 +5,41 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cl_prompts.closed_form.prototype_classifiers import PooledScatter
+from cl_prompts.closed_form.leave_one_out import LeaveOneOut, scores_of
 from cl_prompts.closed_form.ridge import attempt_positive
 from cl_prompts.closed_form.shrinkage import ridge_by_evidence
+from cl_prompts.closed_form.streaming_lda import PooledScatter
 
 #: Rules that compute a ridge; settings accept them besides numbers.
-FoundRidge = Literal["evidence"]
+FoundRidge = Literal["evidence"] | LeaveOneOut
 
 
 class RidgedScatter(PooledScatter):
     """Base of classifiers on a pooled scatter with a relative ridge.
 
     Args:
-        ridge: relative to a scale of the subclass; ``"evidence"``: that of :class:`PooledRidge`.
+        ridge: relative to a scale of the subclass; ``"evidence"`` and ``"leave_one_out"``: that of
+            :class:`PooledRidge`.
 
     Example:
         >>> RidgedScatter(16, n_classes=3).relative
         'evidence'
     """
 
+    forms = ("ridge",)
     ridge: Tensor
-    """Ridge of the last solution."""
+    """Ridge of the last solution, absolute."""
 
     def __init__(self, dim: int, n_classes: int, *, ridge: float | FoundRidge = "evidence") -> None:
-        super().__init__(dim, n_classes)
+        super().__init__(dim, n_classes, chooses=ridge == "leave_one_out")
         self.relative = ridge
         self.register_buffer("ridge", torch.zeros((), dtype=torch.float64), persistent=False)
 
     def update_ridge(self, scale: Tensor) -> None:
         """Compute the ridge from the sums; a number is relative to ``scale``."""
-        if isinstance(self.relative, str):
+        if self.relative == "leave_one_out":
+            self.ridge.copy_(self.choose().strength)
+        elif isinstance(self.relative, str):
             a, b = balanced_system(self)
             # Every sample has one label, so the mean square of labels is 1.
             found = ridge_by_evidence(a, b, a.new_ones(()), balanced_size(self.count))
@@ -58,7 +63,8 @@ class PooledRidge(RidgedScatter):
     Args:
         ridge: r, relative to the mean square of an input; ``"evidence"``: computed at each solution
             for a stream of :func:`balanced_size`, see
-            :func:`~cl_prompts.closed_form.shrinkage.ridge_by_evidence`.
+            :func:`~cl_prompts.closed_form.shrinkage.ridge_by_evidence`; ``"leave_one_out"``: see
+            :func:`~cl_prompts.closed_form.leave_one_out.choose`.
 
     Example:
         >>> ridge = PooledRidge(2, n_classes=3)
@@ -67,6 +73,8 @@ class PooledRidge(RidgedScatter):
         >>> ridge(torch.tensor([[8.0, 8.0]])).argmax(dim=1)
         tensor([1])
     """
+
+    leaves_one_out = True
 
     def _attempt(self) -> tuple[Tensor, Tensor]:
         a, b = balanced_system(self)
@@ -78,6 +86,10 @@ class PooledRidge(RidgedScatter):
     def _scores(self, x: Tensor) -> Tensor:
         weight = self.solution()
         return x @ weight[:-1] + weight[-1]
+
+    def _leave_one_out(self, x: Tensor, labels: Tensor) -> Tensor:
+        self.solution()
+        return scores_of(self.sums, x, labels, self.ridge, self.forms)["ridge"]
 
 
 def balanced_system(sums: PooledScatter) -> tuple[Tensor, Tensor]:

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_prompts.checks import whole_number
-from cl_prompts.closed_form.ridge import RandomExpansion, attempt_positive, check_solved
-from cl_prompts.closed_form.shrinkage import ByRule, ShrinkageForm, shrunk
+from cl_prompts.closed_form.ridge import check_solved
 from cl_prompts.closed_form.sums import combine
+from cl_prompts.errors import InputError
 
 Metric = Literal["cosine", "euclidean"]
 
@@ -41,6 +41,9 @@ class PrototypeClassifier(nn.Module):
     count: Tensor
     sorts: bool = False
     """Whether an update sorts by class: labels on the CPU then avoid a GPU synchronisation."""
+
+    leaves_one_out: bool = False
+    """Whether :meth:`leave_one_out` has a formula."""
 
     def __init__(self, dim: int, n_classes: int) -> None:
         super().__init__()
@@ -104,6 +107,30 @@ class PrototypeClassifier(nn.Module):
         """The same as :meth:`logits`."""
         return self.logits(features)
 
+    @torch.no_grad()
+    def leave_one_out(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Score learned samples, each as if it had never been learned, all else unchanged.
+
+        Args:
+            features: (n, dim) of samples that were added.
+            labels: (n,) their classes; (n, classes) 0/1 with several labels per image.
+
+        Returns:
+            (n, classes) in the precision of the statistics; -inf for unseen classes, NaN in the row
+            of a sample that is alone in its class.
+
+        Raises:
+            InputError: the classifier has no such formula.
+        """
+        if not self.leaves_one_out:
+            name = type(self).__name__
+            raise InputError(f"{name} has no leave-one-out scores: use recommended, slda or ncm")
+        with torch.autocast(features.device.type, enabled=False):
+            return self._leave_one_out(features.to(self.count.dtype), labels.to(features.device))
+
+    def _leave_one_out(self, x: Tensor, labels: Tensor) -> Tensor:
+        raise NotImplementedError
+
     def settle(self) -> None:
         """End a task."""
 
@@ -160,6 +187,7 @@ class NearestClassMean(PrototypeClassifier):
     """
 
     class_axes: ClassVar = {"count": 0, "mean": 0}
+    leaves_one_out = True
     mean: Tensor
 
     def __init__(self, dim: int, n_classes: int, *, metric: Metric = "cosine") -> None:
@@ -178,6 +206,20 @@ class NearestClassMean(PrototypeClassifier):
             return F.normalize(x, dim=-1) @ F.normalize(self.mean, dim=-1).T
         # -|x - mu_c|^2 but for |x|^2, which all classes share
         return self._relative(2 * x @ self.mean.T - self.mean.square().sum(dim=1))
+
+    def _leave_one_out(self, x: Tensor, labels: Tensor) -> Tensor:
+        n, own = self.count[labels][:, None], self.mean[labels]
+        # The mean of class c without x is mu_c - (x - mu_c) / (n - 1).
+        mine = own - (x - own) / (n - 1)
+        if self.metric == "cosine":
+            score = (F.normalize(x, dim=-1) * F.normalize(mine, dim=-1)).sum(dim=1)
+            scores = F.normalize(x, dim=-1) @ F.normalize(self.mean, dim=-1).T
+        else:
+            score = 2 * (x * mine).sum(dim=1) - mine.square().sum(dim=1)
+            scores = 2 * x @ self.mean.T - self.mean.square().sum(dim=1)
+        scores = scores.scatter(1, labels[:, None], score[:, None]).masked_fill(n < 2, torch.nan)
+        scores = scores.masked_fill(~self.seen, -torch.inf)
+        return scores if self.metric == "cosine" else self._relative(scores)
 
 
 class SolvedClassifier(PrototypeClassifier):
@@ -212,119 +254,3 @@ class SolvedClassifier(PrototypeClassifier):
     def _attempt(self) -> tuple[Tensor, Tensor]:
         """Solution and state of :func:`~cl_prompts.closed_form.ridge.attempt_positive`."""
         raise NotImplementedError
-
-
-class PooledScatter(SolvedClassifier):
-    """Base of solved classifiers on class means and one pooled scatter.
-
-    The scatter of every sample about the final mean of its class is exact (pairwise update of Chan,
-    Golub and LeVeque, 1979).
-
-    Args:
-        expansion: random features, or None.
-
-    Example:
-        >>> tuple(PooledScatter(16, n_classes=3).scatter.shape)
-        (16, 16)
-    """
-
-    class_axes: ClassVar = {**SolvedClassifier.class_axes, "mean": 0}
-    mean: Tensor
-    scatter: Tensor
-
-    def __init__(
-        self, dim: int, n_classes: int, *, expansion: RandomExpansion | None = None
-    ) -> None:
-        super().__init__(dim, n_classes)
-        self.expansion = expansion
-        size = dim if expansion is None else expansion.width
-        self.register_buffer("mean", torch.zeros(n_classes, size, dtype=torch.float64))
-        self.register_buffer("scatter", torch.zeros(size, size, dtype=torch.float64))
-
-    def inputs(self, features: Tensor) -> Tensor:
-        """Features (batch, dim) -> inputs of the statistics, random features if any."""
-        return features if self.expansion is None else self.expansion(features)
-
-    def _update(self, x: Tensor, onehot: Tensor, labels: Tensor) -> None:
-        if self.expansion is not None:
-            self.expansion.fit(x)
-        x = self.inputs(x)
-        n = onehot.sum(dim=0)
-        # class means of the batch, and each sample's difference to its own
-        batch_mean = onehot.T @ x / n.clamp(min=1)[:, None]
-        total = (self.count + n).clamp(min=1)
-        inside = x - onehot @ batch_mean
-        shift = batch_mean - self.mean
-        # Chan et al.: scatter within the batch, plus n N / (n + N) (shift shift^T) for each class.
-        self.scatter.addmm_(inside.T, inside)
-        between = self._between(self.count, n, total)
-        self.scatter.addmm_((shift * between[:, None]).T, shift)
-        self.mean += shift * (n / total)[:, None]
-        self.weight = None
-
-    def _between(self, before: Tensor, n: Tensor, total: Tensor) -> Tensor:
-        """Weight of each class mean's squared shift in the scatter, from counts."""
-        return before * n / total
-
-
-class StreamingLDA(PooledScatter):
-    """Streaming linear discriminant analysis (Hayes and Kanan, CVPR-W 2020).
-
-    arXiv 1909.01520. With class means mu_c, one covariance S of all classes and L = ((1 -
-    shrinkage) S + shrinkage I)^-1, class c scores ``x L mu_c - mu_c L mu_c / 2``, without class
-    priors and relative to the best seen class, which scores 0.
-
-    Deviation: the paper's update of S depends on the order of samples; here S is exact, so that
-    streaming and batch solution agree. Nothing is initialised from a base phase. On Fourier
-    features it is the analysis in the space of a Gaussian kernel (KLDA, RanDumb).
-
-    Args:
-        shrinkage: positive, at most 1 for the form ``"share"``; ``"oas"`` computes it from S, see
-            :func:`~cl_prompts.closed_form.shrinkage.shrunk_by_oas`.
-        shrinkage_form: of a number, see :data:`~cl_prompts.closed_form.shrinkage.ShrinkageForm`.
-        floor: share of the identity that is mixed in afterwards, as in RanDumb.
-        expansion: random features, or None.
-
-    Example:
-        >>> lda = StreamingLDA(2, n_classes=3)
-        >>> labels = torch.arange(100) % 2
-        >>> lda.update(torch.randn(100, 2) + 9 * labels[:, None], labels)
-        >>> lda(torch.tensor([[8.0, 8.0]])).argmax(dim=1)
-        tensor([1])
-    """
-
-    regulariser = "shrinkage"
-
-    def __init__(
-        self,
-        dim: int,
-        n_classes: int,
-        *,
-        shrinkage: float | ByRule = 1e-4,
-        shrinkage_form: ShrinkageForm = "share",
-        floor: float = 0.0,
-        expansion: RandomExpansion | None = None,
-    ) -> None:
-        super().__init__(dim, n_classes, expansion=expansion)
-        self.shrinkage = shrinkage
-        self.shrinkage_form = shrinkage_form
-        self.floor = floor
-
-    def _attempt(self) -> tuple[Tensor, Tensor]:
-        # The weight is L mu_c.
-        system = self._system()
-        if self.floor:
-            # RanDumb: (1 - floor) Sigma + floor I
-            system.mul_(1 - self.floor).diagonal().add_(self.floor)
-        return attempt_positive(system, self.mean.T)
-
-    def _system(self) -> Tensor:
-        # L^-1 = (1 - e) S + e I, or another form
-        return shrunk(self.scatter, self.count.sum(), self.shrinkage, self.shrinkage_form)
-
-    def _scores(self, x: Tensor) -> Tensor:
-        x = self.inputs(x)
-        weight = self.solution()
-        # x L mu_c - mu_c L mu_c / 2
-        scores = x @ weight - (self.mean.T * weight).sum(dim=0) / 2
-        return self._relative(scores)

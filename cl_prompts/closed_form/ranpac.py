@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cl_prompts.closed_form.held_out import HeldOutSample
@@ -54,6 +55,7 @@ class RanPAC(SolvedClassifier):
         [0, 1, 2]
     """
 
+    leaves_one_out = True
     ridge: Tensor
 
     def __init__(
@@ -91,6 +93,12 @@ class RanPAC(SolvedClassifier):
         self.ridge.fill_(self.statistics.choose_ridge(*self.held_inputs(), candidates, error))
         self.weight = None
         return float(self.ridge)
+
+    def _leave_one_out(self, x: Tensor, labels: Tensor) -> Tensor:
+        onehot = F.one_hot(labels, self.n_classes).to(x.dtype)
+        scores = self.statistics.leave_one_out(self.statistics.inputs(x), onehot, self.ridge)
+        alone = self.count[labels][:, None] < 2
+        return scores.masked_fill(alone, torch.nan).masked_fill(~self.seen, -torch.inf)
 
     def held_inputs(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Inputs, targets and weights of the held-out sample."""

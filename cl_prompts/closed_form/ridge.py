@@ -206,6 +206,33 @@ class RidgeStatistics(SymmetricSums):
         return solution
 
     @torch.no_grad()
+    def leave_one_out(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        ridge: float | Tensor,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """Score samples of the sums, each by the solution without it (PRESS: Allen, 1974).
+
+        Args:
+            inputs: (n, size), as targets and weights those of :meth:`add`.
+            targets: (n, columns).
+            ridge: r, positive.
+            weights: (n,) or None.
+
+        Returns:
+            (n, columns); NaN if the system is not positive definite to working precision.
+        """
+        root, info = torch.linalg.cholesky_ex(_with_ridge(self.gram, ridge))
+        root.masked_fill_(info != 0, torch.nan)
+        z = torch.linalg.solve_triangular(root, inputs.T, upper=False)
+        u = torch.linalg.solve_triangular(root, self.cross, upper=False)
+        # h_i = w phi_i (G + r I)^-1 phi_i', scores (phi_i U - h_i y_i) / (1 - h_i)
+        h = z.square().sum(dim=0) if weights is None else z.square().sum(dim=0) * weights
+        return (z.T @ u - h[:, None] * targets) / (1 - h)[:, None]
+
+    @torch.no_grad()
     def choose_ridge(
         self,
         inputs: Tensor,

@@ -48,40 +48,35 @@ def oas(dim: int, samples: Tensor | float, trace: Tensor, trace_of_square: Tenso
     return torch.where(spread > 0, rho, torch.ones_like(rho)).clamp(min=LEAST_OAS, max=1)
 
 
-def shrunk_by_oas(covariance: Tensor, samples: Tensor | float) -> Tensor:
-    """``(1 - rho) S + rho m I`` with rho by :func:`oas` and the mean variance m.
-
-    Args:
-        covariance: S (dim, dim), symmetric; the scatter divided by ``samples``.
-
-    Returns:
-        (dim, dim), positive definite: m = 0 counts as 1.
-    """
-    rho = oas(len(covariance), samples, covariance.trace(), covariance.square().sum())
-    system = (1 - rho) * covariance
-    system.diagonal().add_(rho * mean_variance(covariance))
-    return system
-
-
-def shrunk(
-    scatter: Tensor, samples: Tensor, shrinkage: float | ByRule, form: ShrinkageForm = "relative"
-) -> Tensor:
-    """Divide a scatter by its samples and shrink it by a number or a rule.
+def terms(
+    scatter: Tensor, samples: Tensor, shrinkage: float | Tensor | ByRule, form: ShrinkageForm
+) -> tuple[Tensor | float, Tensor | float]:
+    """Weight w and addend a of the shrunk covariance ``w S + a I``.
 
     Args:
         scatter: (dim, dim), ``samples`` S.
         samples: scalar; 0 counts as 1.
-        shrinkage: a number, or a rule.
+        shrinkage: a number, or a rule: ``(1 - rho) S + rho m I`` with the mean variance m.
         form: of a number, see :data:`ShrinkageForm`.
-
-    Returns:
-        (dim, dim), a new tensor.
     """
     n = samples.clamp(min=1)
     if isinstance(shrinkage, str):
-        return shrunk_by_oas(scatter / n, n)
-    system = scatter * ((1 - shrinkage) / n) if form == "share" else scatter / n
-    added = shrinkage * mean_variance(system) if form == "relative" else shrinkage
+        s = scatter / n
+        rho = oas(len(s), n, s.trace(), s.square().sum())
+        return 1 - rho, rho * mean_variance(s)
+    weight = 1 - shrinkage if form == "share" else 1.0
+    return weight, shrinkage * mean_variance(scatter / n) if form == "relative" else shrinkage
+
+
+def shrunk(
+    scatter: Tensor,
+    samples: Tensor,
+    shrinkage: float | Tensor | ByRule,
+    form: ShrinkageForm = "relative",
+) -> Tensor:
+    """Divide a scatter by its samples and shrink it, see :func:`terms`: a new tensor (dim, dim)."""
+    weight, added = terms(scatter, samples, shrinkage, form)
+    system = scatter * (weight / samples.clamp(min=1))
     system.diagonal().add_(added)
     return system
 

@@ -43,7 +43,7 @@ class FeatureWhitening(nn.Module):
         head_input: see above.
         shrinkage: towards a multiple of the identity, positive. 1 was best or equal on every stream
             tried; smaller values amplify directions with little data. ``"oas"`` computes it from S
-            and n, see :func:`~cl_prompts.closed_form.shrinkage.shrunk_by_oas`.
+            and n, see :func:`~cl_prompts.closed_form.shrinkage.terms`.
         refresh: stream batches between two updates of P.
         window: forget: all samples together weigh as much as this many at most (or as the last
             batch, if larger); None keeps all. Meant for features that drift; it gained nothing

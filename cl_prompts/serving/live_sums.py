@@ -14,8 +14,9 @@ from safetensors import safe_open
 from safetensors import torch as tensors_file
 from torch import Tensor
 
-from cl_prompts.closed_form.pooled_ridge import FoundRidge, PooledRidge, balanced_system
+from cl_prompts.closed_form.leave_one_out import Choice
 from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
+from cl_prompts.closed_form.streaming_lda import PooledScatter
 from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained.arithmetic import Sums
 from cl_prompts.experiments.trained.ledger import Ledger, hashes_of, uniform
@@ -50,7 +51,7 @@ class LiveSums:
         self.sums = self.base.with_classes(self.base.classes)
         self.seq = self.saved = self.undone = 0
         self.lock = threading.RLock()
-        self._ridge: float | FoundRidge = "evidence"
+        self._choice: Choice | None = None
         if self.file.is_file():
             self._restore()
         self.replay(journal.events("seq > ?", self.seq))
@@ -68,20 +69,20 @@ class LiveSums:
         solution, which is None without classes.
 
         Args:
-            quick: keep the relative ridge of the last full solution: one factorisation, not nine.
+            quick: keep the strength of the last full solution: one factorisation, not seven.
         """
         with self.lock:
             seq, classes = self.seq, self.classes
             head: Any = copy.deepcopy(self.sums.network.head)
         if not classes:
             return seq, classes, None
-        chosen = isinstance(head, PooledRidge) and head.relative == "evidence"
-        if chosen and quick:
-            head.relative = self._ridge
+        chooses = isinstance(head, PooledScatter)
+        if chooses:
+            head.chosen, head.keeps_choice = self._choice, quick
         # Scores of any input compute the solution.
         head.logits(torch.zeros(1, head.dim, device=head.count.device))
-        if chosen and head.relative == "evidence":
-            self._ridge = float(head.ridge / balanced_system(head)[0].diagonal().mean())
+        if chooses:
+            self._choice = head.chosen
         return seq, classes, head
 
     def whole(self, most: int | None) -> Sums:

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from cl_prompts.checks import Positive, Size
+from cl_prompts.closed_form.leave_one_out import LeaveOneOut
 from cl_prompts.closed_form.multi_label_ridge import RIDGES, MultiLabelRidge
 from cl_prompts.metrics.multi_label import average_precision
 from cl_prompts.strategies.base.prototype import OF_GRADIENTS, PrototypeStrategy
@@ -36,8 +37,10 @@ class MultiLabelRidgeProbe(PrototypeStrategy):
     excluded = ("head", *OF_GRADIENTS)
 
     multi_label: bool = True
-    ridge: Positive = 100.0
-    """Ridge, until one is selected. It scales with the square of the features' norm."""
+    ridge: Positive | LeaveOneOut = 100.0
+    """Ridge, until one is selected. It scales with the square of the features' norm.
+    ``"leave_one_out"``: at each solution that of the greatest mean average precision of
+    leave-one-out scores."""
     held_out: Size = 0
     """Samples that select the ridge, whose features are stored; 0 for a fixed ridge."""
 

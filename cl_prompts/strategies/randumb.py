@@ -4,8 +4,8 @@ from typing import Literal
 
 from cl_prompts.checks import Count, Positive
 from cl_prompts.closed_form.kernel_lda import ClasswiseLDA
-from cl_prompts.closed_form.prototype_classifiers import StreamingLDA
 from cl_prompts.closed_form.ridge import RandomExpansion
+from cl_prompts.closed_form.streaming_lda import StreamingLDA
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 FLOOR = 1e-4

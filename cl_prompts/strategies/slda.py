@@ -1,8 +1,9 @@
 """Streaming LDA: running means, one shared covariance, no gradient (CVPR-W 2020)."""
 
 from cl_prompts.checks import Share
-from cl_prompts.closed_form.prototype_classifiers import StreamingLDA
+from cl_prompts.closed_form.leave_one_out import LeaveOneOut
 from cl_prompts.closed_form.shrinkage import ByRule, ShrinkageForm
+from cl_prompts.closed_form.streaming_lda import StreamingLDA
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -14,7 +15,7 @@ class SLDA(PrototypeStrategy):
     ``e = 1e-4``.
 
     Deviations: the covariance is exact, around the final class means, so the order of the stream
-    does not matter (see :class:`~cl_prompts.closed_form.prototype_classifiers.StreamingLDA`); there
+    does not matter (see :class:`~cl_prompts.closed_form.streaming_lda.StreamingLDA`); there
     is no base phase.
 
     Example:
@@ -26,9 +27,10 @@ class SLDA(PrototypeStrategy):
 
     classifier = StreamingLDA
     plain_images = False
-    shrinkage: Share | ByRule = 1e-4
+    shrinkage: Share | ByRule | LeaveOneOut = 1e-4
     """Shrinkage e towards the identity, greater than 0; ``"oas"`` computes it from S and the number
-    of samples, towards the mean variance."""
+    of samples, towards the mean variance; ``"leave_one_out"`` adds the multiple of I of least
+    leave-one-out cross-entropy."""
     shrinkage_form: ShrinkageForm = "share"
     """Form of the shrinkage: ``"share"``, as above; ``"added"``, S + e I; ``"relative"``, S + e m I
     with the mean variance m, as in the whitened head."""

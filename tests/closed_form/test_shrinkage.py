@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cl_prompts.closed_form.shrinkage import LEAST_OAS, oas, shrunk_by_oas
+from cl_prompts.closed_form.shrinkage import LEAST_OAS, oas, shrunk
 from tests.golden_numbers import Golden
 
 GOLDEN = Golden("randumb", "later")
@@ -17,7 +17,8 @@ def test_published_numbers() -> None:
     covariance = inside.T @ inside / len(x)
     rho = oas(len(covariance), len(x), covariance.trace(), covariance.square().sum())
     GOLDEN.close_double(rho, "pooled/oas_shrinkage")
-    GOLDEN.close_double(shrunk_by_oas(covariance, len(x)), "pooled/covariance")
+    n = torch.tensor(float(len(x)))
+    GOLDEN.close_double(shrunk(n * covariance, n, "oas"), "pooled/covariance")
 
 
 def test_its_ends() -> None:
@@ -26,4 +27,4 @@ def test_its_ends() -> None:
     uneven = torch.diag(torch.tensor([1.0, 0.0, 0.0, 0.0]))
     assert oas(4, 1, uneven.trace(), uneven.square().sum()) == 1
     assert oas(4, 10**9, uneven.trace(), uneven.square().sum()) == pytest.approx(LEAST_OAS)
-    assert torch.equal(shrunk_by_oas(torch.zeros(4, 4), 1), torch.eye(4))
+    assert torch.equal(shrunk(torch.zeros(4, 4), torch.tensor(1.0), "oas"), torch.eye(4))

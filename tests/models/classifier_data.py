@@ -14,13 +14,11 @@ from cl_prompts.closed_form.layup import LayUP
 from cl_prompts.closed_form.mahalanobis import MahalanobisPerClass
 from cl_prompts.closed_form.multi_label_ridge import MultiLabelRidge
 from cl_prompts.closed_form.pooled_ridge import PooledRidge
-from cl_prompts.closed_form.prototype_classifiers import (
-    NearestClassMean,
-    PrototypeClassifier,
-    StreamingLDA,
-)
+from cl_prompts.closed_form.prototype_classifiers import NearestClassMean, PrototypeClassifier
 from cl_prompts.closed_form.ranpac import RanPAC
 from cl_prompts.closed_form.ridge import RandomExpansion
+from cl_prompts.closed_form.ridge_lda import RidgeLDA
+from cl_prompts.closed_form.streaming_lda import StreamingLDA
 
 # class 3 never occurs
 DIM = 12
@@ -52,6 +50,10 @@ SUMS: dict[str, Callable[[], Any]] = {
     ),
     "rda": lambda: RegularisedDiscriminant(DIM, CLASSES, rank=0),
     "multi_label_ridge": lambda: MultiLabelRidge(DIM, CLASSES),
+    "ridge_lda": lambda: RidgeLDA(DIM, CLASSES),
+    "chosen_slda": lambda: StreamingLDA(DIM, CLASSES, shrinkage="leave_one_out"),
+    "chosen_balanced_ridge": lambda: PooledRidge(DIM, CLASSES, ridge="leave_one_out"),
+    "chosen_multi_label_ridge": lambda: MultiLabelRidge(DIM, CLASSES, ridge="leave_one_out"),
 }
 
 

@@ -135,7 +135,7 @@ def test_a_label_costs_one_factorisation(begin: Begin, monkeypatch: pytest.Monke
     session.learn(8)
     assert len(calls) == 1
     *_, full = session.learner.live.solved(quick=False)
-    assert len(calls) == 10
+    assert len(calls) == 9
     # With the same ridge it is the same solution.
     *_, quick = session.learner.live.solved(quick=True)
     torch.testing.assert_close(quick.solution(), full.solution())

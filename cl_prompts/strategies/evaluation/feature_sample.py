@@ -18,9 +18,8 @@ SAMPLED = 200
 class FeatureSample(StrategyPlugin):
     """Uniform sample of training features, which calibrates a closed-form classifier.
 
-    The sample is scored in five parts. The classifier's sums minus those of a part give the
-    solution that scores this part, so no sample is scored by a solution that contains it. This
-    takes five solutions, no forward passes, and temporarily twice the memory of the classifier.
+    No sample is scored by a solution that contains it, see
+    :func:`~cl_prompts.closed_form.held_out_scores.held_out_scores`. This takes no forward passes.
 
     The sample (200 features and labels) is part of checkpoints, and of the ledger of a model.
 

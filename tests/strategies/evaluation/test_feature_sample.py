@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.closed_form import AnaCP, NearestClassMean, PooledRidge, PrototypeClassifier, RanPAC
+from cl_prompts.closed_form import (
+    AnaCP,
+    BalancedRidge,
+    NearestClassMean,
+    PrototypeClassifier,
+    RanPAC,
+)
 from cl_prompts.closed_form.held_out import HeldOutSample
 from cl_prompts.metrics.confidence import temperature_of
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
@@ -26,20 +32,24 @@ def sample_of(size: int) -> FeatureSample:
 
 
 @pytest.mark.parametrize(
-    ("kind", "arguments"),
-    [(NearestClassMean, {}), (PooledRidge, {}), (RanPAC, {"projection": 50, "held_out": 20})],
+    ("kind", "arguments", "parts"),
+    [
+        (NearestClassMean, {}, N),
+        (RanPAC, {"projection": 50, "held_out": 20}, N),
+        (BalancedRidge, {"projection": 20}, 5),  # no leave-one-out scores
+    ],
 )
 def test_samples_are_scored_by_a_classifier_trained_without_them(
-    kind: type[PrototypeClassifier], arguments: dict[str, Any]
+    kind: type[PrototypeClassifier], arguments: dict[str, Any], parts: int
 ) -> None:
     head = kind(DIM, CLASSES, **arguments)
     head.update(FEATURES, LABELS)
     before = {name: value.clone() for name, value in head.state_dict().items()}
-    sample = sample_of(N)  # all samples, so five parts of 24 each
+    sample = sample_of(N)
     found = sample.temperature(head)
     features, targets = sample.sample.samples
     logits = []
-    for rows in torch.arange(N).chunk(5):
+    for rows in torch.arange(N).chunk(parts):
         others = torch.tensor([i for i in range(N) if i not in rows.tolist()])
         rest = kind(DIM, CLASSES, **arguments)
         rest.update(features[others], targets[others, 2].long())
