@@ -29,6 +29,7 @@ class HeldOutSample(nn.Module):
     """
 
     class_axes: Mapping[str, int] = {"targets": 1}
+    unsummed = ("features", "targets")
     features: Tensor
     targets: Tensor
 

@@ -54,6 +54,7 @@ class RanPAC(SolvedClassifier):
         [0, 1, 2]
     """
 
+    unsummed = ("ridge",)
     ridge: Tensor
 
     def __init__(

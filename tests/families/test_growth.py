@@ -122,7 +122,7 @@ def test_a_closed_form_with_a_sample_of_features_learns_new_classes(kind: str) -
     assert torch.equal(features, theirs[0])
     assert torch.equal(places, theirs[1])
     assert torch.equal(labels > 0, theirs[2] > 0)
-    new = labels[:, -NEW :].any() if strategy.model.multi_label else (labels >= N_CLASSES).any()
+    new = labels[:, -NEW:].any() if strategy.model.multi_label else (labels >= N_CLASSES).any()
     assert new
 
 
