@@ -5,8 +5,9 @@ cross products. ``mean`` and ``scatter`` (one, or one per class) that belong to 
 by the pairwise update of Chan, Golub and LeVeque (1979), which keeps the precision of centred sums.
 ``drawn`` names tensors that must be equal in both, such as random projections. ``unsummed`` names
 buffers that the hook ``combined`` updates, or that stay as they are. Non-persistent buffers follow
-from others. A floating buffer that none of these names is an error. The method ``limits`` says what the state does not allow (:class:`Limits`). The hook ``combined`` updates state
-that follows from the sums.
+from others. A floating buffer that none of these names is an error. The method ``limits`` says what
+the state does not allow (:class:`Limits`). The hook ``combined`` updates state that follows from
+the sums.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -140,7 +141,7 @@ def _reason(part: Any, sign: int) -> str | None:
     # Without this, the sums of a buffer that nobody declared would be dropped.
     named = {*sums_of(part), *getattr(part, "drawn", ()), *getattr(part, "unsummed", ())}
     for name, value in () if found else part.named_buffers(recurse=False):
-        computed = name in part._non_persistent_buffers_set
+        computed = name in getattr(part, "_non_persistent_buffers_set", ())
         if value.is_floating_point() and not computed and name not in named:
             return (
                 f"its buffer {type(part).__name__}.{name} is not declared. Name it in summed, drawn"

@@ -101,10 +101,10 @@ def test_a_child_knows_the_classes_of_both_by_name(place: Path, parent: Path, ch
     images = place / "later" / "train"
     later = torch.stack([_pixels(images / name) for name in ("four", "six", "two")])
     labels = trained.predict(later).labels
-    assert labels[1:] == (("six",), ("two",))  # a new class and a known one
+    assert labels[1:] == ("six", "two")  # a new class and a known one
     assert len(trained.card.calibration.confidence) == 7 * TEST  # of parent and child
     strange = torch.cat([later, later.rot90(1, (2, 3)), 1 - later])
-    assert ("unknown",) in trained.predict(strange, unknown=0.1).labels
+    assert "unknown" in trained.predict(strange, unknown=0.1).labels
 
 
 @pytest.mark.parametrize("strategy", ["ncm", "ranpac"])
