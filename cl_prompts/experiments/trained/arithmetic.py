@@ -300,7 +300,7 @@ def items_of(images: Images) -> list[Item]:
         return list(image_files([Path(images)]))
     if isinstance(images, StoredImage | Image.Image) or getattr(images, "ndim", 0) == 3:
         return [_item(images)]
-    return [_item(image) for image in images]  # type: ignore[union-attr]
+    return [_item(image) for image in images]
 
 
 def _item(image: object) -> Item:

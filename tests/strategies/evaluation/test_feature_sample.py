@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from cl_prompts.closed_form import AnaCP, NearestClassMean, PooledRidge, PrototypeClassifier, RanPAC
+from cl_prompts.closed_form import (
+    ContrastiveProjection,
+    NearestClassMean,
+    PooledRidge,
+    PrototypeClassifier,
+    RanPAC,
+)
 from cl_prompts.closed_form.held_out import HeldOutSample
 from cl_prompts.metrics.confidence import temperature_of
 from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
@@ -50,7 +56,7 @@ def test_samples_are_scored_by_a_classifier_trained_without_them(
 
 
 def test_other_classifiers_have_no_temperature() -> None:
-    head = AnaCP(DIM, CLASSES, projection=9, form="released")
+    head = ContrastiveProjection(DIM, CLASSES, projection=9, form="released")
     head.update(FEATURES, LABELS)
     assert sample_of(50).temperature(head) is None
     assert sample_of(0).temperature(NearestClassMean(DIM, CLASSES)) is None
