@@ -19,4 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["NUMBERS", "Model", "__version__", "dataset", "scenario"]
 
-__getattr__, _ = door(__name__, "experiments.trained.model.Model")
+__getattr__, __dir__ = door(
+    __name__, "experiments.trained.model.Model", "NUMBERS", "__version__", "dataset", "scenario"
+)

@@ -3,6 +3,7 @@
 import io
 import tempfile
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,10 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 from torch.utils.data import TensorDataset
 
 from cl_prompts.backbones import create_backbone
+from cl_prompts.closed_form.held_out_scores import learn
+from cl_prompts.closed_form.prototype_classifiers import PrototypeClassifier
+from cl_prompts.closed_form.sums import not_sums, order_matters
 from cl_prompts.errors import InputError
+from cl_prompts.models.prototype import PrototypeViT
 from cl_prompts.scenarios import class_incremental_benchmark, mlcil_benchmark, si_blurry_benchmark
 from cl_prompts.state import State
 from cl_prompts.strategies.base.online import OnlineStrategy
@@ -221,6 +227,41 @@ def check_run_resumes_exactly(trial: Trial) -> None:
         assert_same(state_of(trial.trained), state_of(second), "a resumed run has other weights")
 
 
+def check_sums_add_and_subtract(trial: Trial) -> None:
+    """Check that merged parts score as their union, and that a forgotten part was never there.
+
+    Only for closed forms whose state is a sum.
+    """
+    model = trial.make().model
+    if not isinstance(model, PrototypeViT):
+        return
+    reason = not_sums(model.head) or ""
+    assert "is not declared" not in reason, reason
+    if reason or order_matters(model.head):
+        return
+    labels = torch.arange(60) % N_CLASSES
+    draws = torch.randn(60, model.head.dim, generator=torch.Generator().manual_seed(1))
+    x = draws + 2 * draws[labels]
+    targets = one_hot(labels, N_CLASSES) if model.multi_label else labels
+
+    def on(*rows: slice) -> PrototypeClassifier:
+        head = deepcopy(model.head)
+        for some in rows:
+            learn(head, x[some], targets[some])
+        return head
+
+    first, rest = slice(0, 40), slice(40, None)
+    merged, forgotten, union = on(first), on(first, rest), on(first, rest)
+    merged.add(on(rest))
+    pairs = [(merged, union, "merged parts do not score as their union")]
+    if not_sums(model.head, -1) is None:
+        forgotten.subtract(on(rest))
+        pairs.append((forgotten, on(first), "a forgotten part still changes scores"))
+    for found, want, says in pairs:
+        ours, theirs = found.logits(x), want.logits(x)
+        assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3), says
+
+
 class _Stop(Exception):
     """Interruption of a trial."""
 
@@ -258,6 +299,7 @@ CHECKS = (
     check_evaluation_leaves_no_trace,
     check_saved_model_scores_the_same,
     check_run_resumes_exactly,
+    check_sums_add_and_subtract,
 )
 
 

@@ -72,6 +72,14 @@ def test_pages_and_examples_import_public_names() -> None:
     assert not found, "import from a room, or add the name to the door in its __init__"
 
 
+def test_a_public_name_is_one_object() -> None:
+    found: dict[str, set[int]] = {}
+    for room in ROOMS:
+        for name in public(room):
+            found.setdefault(name, set()).add(id(getattr(import_module(room), name)))
+    assert not [name for name, values in found.items() if len(values) > 1]
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_public_names_exist(room: str) -> None:
     module = import_module(room)

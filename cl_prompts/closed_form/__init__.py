@@ -4,7 +4,7 @@ from cl_prompts.catalog import door
 
 __getattr__, __dir__ = door(
     __name__,
-    "anacp.AnaCP balanced_ridge.BalancedRidge discriminant.RegularisedDiscriminant"
+    "anacp.ContrastiveProjection balanced_ridge.BalancedRidge discriminant.RegularisedDiscriminant"
     " kernel_lda.ClasswiseLDA kernel_lda.KernelLDA kernel_lda.MovingLDA layup.LayUP"
     " mahalanobis.MahalanobisPerClass multi_label_ridge.MultiLabelRidge pooled_ridge.PooledRidge"
     " prototype_classifiers.NearestClassMean prototype_classifiers.PrototypeClassifier"

@@ -24,7 +24,7 @@ VARIANCE = 1e-4
 DRAWS_FROM = 1000
 
 
-class AnaCP(SolvedClassifier):
+class ContrastiveProjection(SolvedClassifier):
     """AnaCP, analytic contrastive projection (NeurIPS 2025, arXiv 2511.13880).
 
     Without its first-session adaptation. Features x have unit length. With class means mu_c, their
@@ -62,7 +62,7 @@ class AnaCP(SolvedClassifier):
         InputError: class matrices above ``memory_gib``.
 
     Example:
-        >>> anacp = AnaCP(4, 3, projection=50, ridge=0.1)
+        >>> anacp = ContrastiveProjection(4, 3, projection=50, ridge=0.1)
         >>> anacp.update(torch.eye(4)[:3], torch.arange(3))
         >>> anacp(torch.eye(4)[:3]).argmax(dim=1).tolist()
         [0, 1, 2]
@@ -224,7 +224,7 @@ class AnaCP(SolvedClassifier):
 def contrastive_targets(
     means: Tensor, covariance: Tensor, *, space: TargetSpace = "whitened", least: float = 1e-6
 ) -> Tensor:
-    """Targets ``normalise(U diag(s + 1) V^T P + m0)`` of class means, see :class:`AnaCP`.
+    """Targets ``normalise(U diag(s + 1) V^T P + m0)`` of class means, as AnaCP.
 
     Args:
         means: (classes, dim).

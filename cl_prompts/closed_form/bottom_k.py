@@ -33,6 +33,7 @@ class BottomK(nn.Module):
     """
 
     class_axes: ClassVar = {"targets": 1}
+    unsummed = ("features", "targets")
     features: Tensor
     targets: Tensor
     keys: Tensor

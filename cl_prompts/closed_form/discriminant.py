@@ -35,6 +35,7 @@ class ClassSketches(nn.Module):
     """
 
     class_axes: ClassVar = {"rows": 0}
+    unsummed = ("rows",)
     rows: Tensor
 
     def __init__(self, rank: int, dim: int, n_classes: int) -> None:

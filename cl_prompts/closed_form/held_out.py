@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -28,7 +28,8 @@ class HeldOutSample(nn.Module):
         10
     """
 
-    class_axes: ClassVar = {"targets": 1}
+    class_axes: Mapping[str, int] = {"targets": 1}
+    unsummed = ("features", "targets")
     features: Tensor
     targets: Tensor
 

@@ -56,6 +56,7 @@ class RanPAC(SolvedClassifier):
     """
 
     leaves_one_out = True
+    unsummed = ("ridge",)
     ridge: Tensor
 
     def __init__(

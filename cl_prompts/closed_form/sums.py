@@ -3,9 +3,11 @@
 A module declares which of its buffers are sums. ``summed`` names plain sums: counts, Gram matrices,
 cross products. ``mean`` and ``scatter`` (one, or one per class) that belong to a ``count`` combine
 by the pairwise update of Chan, Golub and LeVeque (1979), which keeps the precision of centred sums.
-``drawn`` names tensors that must be equal in both, such as random projections. The method
-``limits`` says what the state does not allow (:class:`Limits`). The hook ``combined`` updates state
-that follows from the sums.
+``drawn`` names tensors that must be equal in both, such as random projections. ``unsummed`` names
+buffers that the hook ``combined`` updates, or that stay as they are. Non-persistent buffers follow
+from others. A floating buffer that none of these names is an error. The method ``limits`` says what
+the state does not allow (:class:`Limits`). The hook ``combined`` updates state that follows from
+the sums.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -86,7 +88,7 @@ def sums_of(part: nn.Module) -> dict[str, tuple[Tensor, int | None]]:
 
 def not_sums(module: nn.Module, sign: int = 1) -> str | None:
     """Return why a state cannot be added (sign 1) or subtracted (-1), or None."""
-    return next(filter(None, (limits.reason(sign) for limits in _limits_of(module))), None)
+    return next(filter(None, (_reason(part, sign) for part in module.modules())), None)
 
 
 def order_matters(module: nn.Module) -> str | None:
@@ -133,9 +135,24 @@ def _has(part: object, name: str) -> bool:
     return isinstance(getattr(part, name, None), Tensor)
 
 
+def _reason(part: Any, sign: int) -> str | None:
+    """Why one module cannot be combined, or None."""
+    found: str | None = part.limits().reason(sign) if hasattr(part, "limits") else None
+    # Without this, the sums of a buffer that nobody declared would be dropped.
+    named = {*sums_of(part), *getattr(part, "drawn", ()), *getattr(part, "unsummed", ())}
+    for name, value in () if found else part.named_buffers(recurse=False):
+        computed = name in getattr(part, "_non_persistent_buffers_set", ())
+        if value.is_floating_point() and not computed and name not in named:
+            return (
+                f"its buffer {type(part).__name__}.{name} is not declared. Name it in summed, drawn"
+                " or unsummed, or register it with persistent=False"
+            )
+    return found
+
+
 def _check_combinable(part: object, theirs: object, sign: int) -> None:
     for one in (part, theirs):
-        reason = one.limits().reason(sign) if hasattr(one, "limits") else None
+        reason = _reason(one, sign)
         if reason:
             raise InputError(f"{type(one).__name__} cannot be combined: {reason}")
     for name in getattr(part, "drawn", ()):

@@ -80,7 +80,7 @@ def decode(path: ImageFile) -> Tensor:
         # The content: from a path, Pillow maps rows of a rotated TIFF file with a wrong width.
         # Only these formats: Pillow would run Ghostscript for EPS.
         with Image.open(BytesIO(content_of(path)), formats=FORMATS) as image:
-            return _rgb(image)
+            return rgb_of(image)
     except Exception as error:  # damaged files raise nearly every built-in exception
         said = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
@@ -88,7 +88,12 @@ def decode(path: ImageFile) -> Tensor:
         raise RunError(f"image {path} cannot be read: {said}") from error
 
 
-def _rgb(image: Image.Image) -> Tensor:
+def rgb_of(image: Image.Image) -> Tensor:
+    """Return the pixels of an image, (3, height, width) uint8; see :func:`decode`.
+
+    Raises:
+        ValueError: pixels without a defined meaning.
+    """
     tags = getattr(image, "tag_v2", {})  # of a TIFF file
     sixteen_bits = image.format in ("PNG", "PPM") or (
         image.mode.startswith("I;16")

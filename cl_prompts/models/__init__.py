@@ -9,6 +9,6 @@ __getattr__, __dir__ = door(
     " feature_cache.FeatureCache heads.CosineHead heads.LinearHead heads.UnitRowHead"
     " mixture_head.MixtureHead multi_lane.MultiLaneViT prompted.InstanceLogitMask"
     " prompted.PromptedViT prototype.PrototypeViT routers.AnalyticRouter routers.ExpertRouter"
-    " routers.HeadRouter routers.TaskIdentity slow_heads.SlowHeads",
+    " routers.HeadRouter routers.TaskIdentity slow_heads.HeadAverages",
 )
 __all__ = __dir__()

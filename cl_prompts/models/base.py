@@ -21,7 +21,7 @@ from cl_prompts.closed_form.whitening import FeatureWhitening
 from cl_prompts.errors import InputError
 from cl_prompts.models.alignment import BatchAlignment
 from cl_prompts.models.heads import FINITE_MASK
-from cl_prompts.models.slow_heads import Ensemble, SlowHeads
+from cl_prompts.models.slow_heads import Ensemble, HeadAverages
 from cl_prompts.prompts.patches import PatchSelection
 from cl_prompts.prompts.selectors import Selection
 
@@ -146,7 +146,7 @@ class ContinualModel(nn.Module):
     seen: Tensor
     backbone: FrozenViT
     whitening: FeatureWhitening | BatchAlignment | None
-    slow: SlowHeads | None
+    slow: HeadAverages | None
     """Slow heads that are combined with the head in evaluation, or None."""
     patches: PatchSelection | None = None
     """The selection of patches of prompted forward passes in training; None for all."""
@@ -207,7 +207,7 @@ class ContinualModel(nn.Module):
             n_experts: experts with slow heads of their own.
             ensemble: see :func:`~cl_prompts.models.slow_heads.ensemble_logits`.
         """
-        self.slow = SlowHeads(self.head, n_experts, decays)
+        self.slow = HeadAverages(self.head, n_experts, decays)
         self.ensemble = ensemble
 
     def update_statistics(

@@ -12,7 +12,7 @@ from cl_prompts.prompts.task_aware import TaskAware
 Ensemble = Literal["softmax_max_prob", "softmax_mean", "softmax_min_entropy", "max_prob", "mean"]
 
 
-class SlowHeads(TaskAware):
+class HeadAverages(TaskAware):
     """Exponential moving averages of a head, several per expert.
 
     FlyPrompt's temporal ensemble (ICLR 2026, arXiv 2602.01976). After every optimizer step the slow
@@ -29,7 +29,7 @@ class SlowHeads(TaskAware):
 
     Example:
         >>> head = nn.Linear(4, 3)
-        >>> slow = SlowHeads(head, decays=(0.5,))
+        >>> slow = HeadAverages(head, decays=(0.5,))
         >>> head.weight.data += 1
         >>> slow.update(head)
         >>> logits = slow(head, torch.ones(2, 4))

@@ -4,9 +4,10 @@ from cl_prompts.catalog import door
 
 __getattr__, __dir__ = door(
     __name__,
-    "additive.AdditivePrompt additive.Decomposed beside.BesidePrompts components.AttentionWeights"
-    " components.ComponentPool files.read_prompts patches.PatchSelection pools.ExpertTokens"
-    " pools.Pool pools.PrependedTokenPool pools.SharedTokens pools.TokenPool"
+    "additive.AdditivePrompt additive.DecomposedTokens beside.BesidePrompts"
+    " components.AttentionWeights components.ComponentPool files.read_prompts"
+    " patches.PatchSelection pools.ExpertTokens pools.Pool pools.PrependedTokenPool"
+    " pools.SharedTokens pools.TokenPool"
     " prefixes.GatedPrefixes prefixes.PrefixPool prefixes.ScoreGate prefixes.SharedPrefix"
     " quantised.QuantisedComponents quantised.SoftKeys selectors.ClassTokenQuery"
     " selectors.NearestKeys selectors.Selection selectors.Selector sparse.SparsePrefix"

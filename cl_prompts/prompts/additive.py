@@ -68,7 +68,7 @@ class AdditivePrompt(TaskAware):
         )
 
 
-class Decomposed(nn.Module):
+class DecomposedTokens(nn.Module):
     """A low-rank update of the embedded tokens beside the prompts of other pools (DePT).
 
     Shi and Lipani, ICLR 2024, arXiv 2309.05173. ``tokens' = tokens + alpha / sqrt(rank) * A B``
@@ -91,7 +91,7 @@ class Decomposed(nn.Module):
         alpha: see above.
 
     Example:
-        >>> pool = Decomposed(n_tokens=17, dim=16, rank=3)
+        >>> pool = DecomposedTokens(n_tokens=17, dim=16, rank=3)
         >>> pool.build(None).offset.shape
         torch.Size([1, 17, 16])
     """

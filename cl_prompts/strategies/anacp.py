@@ -1,8 +1,7 @@
 """AnaCP: closed-form projection of features to contrastive class targets (NeurIPS 2025)."""
 
 from cl_prompts.checks import Count, Positive
-from cl_prompts.closed_form.anacp import AnaCP as Classifier
-from cl_prompts.closed_form.anacp import AnaCPForm, DrawnFrom, TargetSpace
+from cl_prompts.closed_form.anacp import AnaCPForm, ContrastiveProjection, DrawnFrom, TargetSpace
 from cl_prompts.strategies.base.prototype import PrototypeStrategy
 
 
@@ -13,7 +12,7 @@ class AnaCP(PrototypeStrategy):
     class means pushed apart in the whitened space. The mean of their outputs is the aligned
     feature, which another ridge regression classifies. It learns from Gaussian pseudo-samples,
     since aligned features change with every solution. All formulas:
-    :class:`~cl_prompts.closed_form.anacp.AnaCP`.
+    :class:`~cl_prompts.closed_form.anacp.ContrastiveProjection`.
 
     Costs: each head stores projection^2 numbers, 200 MB at 5,000, and each checkpoint half as many;
     each evaluation solves ``heads`` + 1 systems of that size. Training batches are not scored.
@@ -30,7 +29,7 @@ class AnaCP(PrototypeStrategy):
         3
     """
 
-    classifier = Classifier
+    classifier = ContrastiveProjection
 
     projection: Count = 5000
     """Random features of each head and of the last regression."""

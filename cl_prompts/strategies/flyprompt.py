@@ -25,8 +25,8 @@ class FlyPrompt(PromptStrategy):
     regression from randomly expanded frozen features to the expert in training at that time
     (:class:`~cl_prompts.models.routers.AnalyticRouter`). All experts share one head. Each also has
     slow heads, averages of that head while it trained, and the most confident of them scores each
-    class (:class:`~cl_prompts.models.slow_heads.SlowHeads`). Loss: cross-entropy over the classes
-    of the batch.
+    class (:class:`~cl_prompts.models.slow_heads.HeadAverages`). Loss: cross-entropy over the
+    classes of the batch.
 
     Deviations from the published code: finished experts do not change, where Adam's momentum moves
     the published ones for some ten steps more; experts without queries do not compete in the

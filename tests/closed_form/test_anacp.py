@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cl_prompts.closed_form.anacp import AnaCP, contrastive_targets
+from cl_prompts.closed_form.anacp import ContrastiveProjection, contrastive_targets
 from tests.golden_numbers import Golden
 from tests.models.classifier_data import CLASSES, DIM, PRESENT, data, fed
 
@@ -33,7 +33,7 @@ def close(got: Tensor, key: str) -> None:
     GOLDEN.close(got, key, atol=share * float(GOLDEN(key).abs().max()))
 
 
-class Published(AnaCP):
+class Published(ContrastiveProjection):
     """Released form with the published draws and arbitrary singular vectors of one task."""
 
     prefix = ""
@@ -104,7 +104,7 @@ def compare_targets(anacp: Published, task: str) -> None:
 
 def test_targets_push_classes_apart_where_the_space_is_led_back() -> None:
     x, y = data()
-    lda = fed(AnaCP(DIM, CLASSES, projection=4), x, y, []).moments
+    lda = fed(ContrastiveProjection(DIM, CLASSES, projection=4), x, y, []).moments
     means = lda.mean[list(PRESENT)]
     covariance = lda.scatter / len(x) + 1e-4 * torch.eye(DIM)
     led_back = contrastive_targets(means, covariance, space="features")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from cl_prompts.closed_form.anacp import AnaCP
+from cl_prompts.closed_form.anacp import ContrastiveProjection
 from cl_prompts.closed_form.discriminant import RegularisedDiscriminant
 from cl_prompts.closed_form.held_out import HeldOutSample
 from cl_prompts.closed_form.kernel_lda import KernelLDA
@@ -113,7 +113,11 @@ def test_a_union_of_reservoirs_is_a_uniform_sample() -> None:
     [
         (SUMS["ranpac"], lambda: RanPAC(DIM, CLASSES, projection=40, seed=1), 1, "matrix differs"),
         (*[lambda: KernelLDA(DIM, CLASSES, width=20, form="released")] * 2, 1, "moving means"),
-        (*[lambda: AnaCP(DIM, CLASSES, projection=9, form="released")] * 2, 1, "by batches"),
+        (
+            *[lambda: ContrastiveProjection(DIM, CLASSES, projection=9, form="released")] * 2,
+            1,
+            "by batches",
+        ),
         (*[lambda: MultiLabelRidge(DIM, CLASSES, pseudo=0.7)] * 2, 1, "pseudo-labels"),
         (*[lambda: MultiLabelRidge(DIM, CLASSES, weights="sqrt")] * 2, 1, "weights of samples"),
         (*[lambda: RanPAC(DIM, CLASSES, projection=9, held_out=3)] * 2, -1, "held-out sample"),

@@ -15,7 +15,9 @@ from cl_prompts.scenarios.joined import joined_split
 from cl_prompts.scenarios.registry import find_scenario
 from cl_prompts.strategies import AnytimeEvaluation
 from cl_prompts.strategies.base.growth import growing_parts
+from cl_prompts.strategies.evaluation.feature_sample import FeatureSample
 from tests.families.runs import begin, finished, scores
+from tests.families.test_sums import CLOSED
 from tests.toy_data import (
     ANNOUNCED,
     MULTI_LABEL_SCENARIOS,
@@ -100,6 +102,28 @@ def test_growth_between_two_streams_comes_to_the_same_as_before_them(
         whole = fit(begin(kind, scenario, n_classes=N_CLASSES + NEW), stream)
         for other in (first, whole):
             close(weights(second), weights(other))
+
+
+@pytest.mark.parametrize("kind", CLOSED)
+def test_a_closed_form_with_a_sample_of_features_learns_new_classes(kind: str) -> None:
+    """As a run with augmentation does. The sample equals that of a run with all classes."""
+    scenario = "si_blurry_multi_label" if kind in {"multi_label_ridge", "l3a"} else "si_blurry"
+    stream, found = two_streams(scenario), []
+    for grown in (True, False):
+        classes = N_CLASSES if grown else N_CLASSES + NEW
+        sample = FeatureSample()
+        strategy = make(kind, scenario, n_classes=classes, plugins=[sample])
+        fit(strategy, benchmark(scenario).train_stream if grown else stream[:TASKS])
+        if grown:
+            strategy.grow(NEW, tasks_of_later(kind, scenario))
+        fit(strategy, stream[TASKS:])
+        found.append(sample)
+    (features, places, labels), theirs = (sample.samples for sample in found)
+    assert torch.equal(features, theirs[0])
+    assert torch.equal(places, theirs[1])
+    assert torch.equal(labels > 0, theirs[2] > 0)
+    new = labels[:, -NEW:].any() if strategy.model.multi_label else (labels >= N_CLASSES).any()
+    assert new
 
 
 @pytest.mark.parametrize("kind", [*TABLE, *GROWING])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cl_prompts.closed_form.anacp import AnaCP
+from cl_prompts.closed_form.anacp import ContrastiveProjection
 from cl_prompts.closed_form.balanced_ridge import BalancedRidge
 from cl_prompts.closed_form.discriminant import RegularisedDiscriminant
 from cl_prompts.closed_form.kernel_lda import ClasswiseLDA, KernelLDA
@@ -44,8 +44,8 @@ SUMS: dict[str, Callable[[], Any]] = {
     ),
     "fecam": lambda: MahalanobisPerClass(DIM, CLASSES),
     "fecam_toolbox": lambda: MahalanobisPerClass(DIM, CLASSES, form="toolbox"),
-    "anacp": lambda: AnaCP(DIM, CLASSES, projection=30, ridge=0.3, samples=9),
-    "anacp_class": lambda: AnaCP(
+    "anacp": lambda: ContrastiveProjection(DIM, CLASSES, projection=30, ridge=0.3, samples=9),
+    "anacp_class": lambda: ContrastiveProjection(
         DIM, CLASSES, projection=30, ridge=0.3, samples=9, drawn_from="class"
     ),
     "rda": lambda: RegularisedDiscriminant(DIM, CLASSES, rank=0),

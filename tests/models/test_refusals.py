@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 
 from cl_prompts.closed_form import (
-    AnaCP,
     BalancedRidge,
     ClasswiseLDA,
+    ContrastiveProjection,
     MahalanobisPerClass,
     NearestClassMean,
     RandomExpansion,
@@ -31,7 +31,7 @@ CASES = {
     "several labels": lambda: PrototypeViT(VIT, NearestClassMean(16, 3), multi_label=True),
     "lanes of block 4": lambda: MultiLaneViT(VIT, 8, prompted_blocks=(4,)),
     "memory of AIR": lambda: BalancedRidge(8, 100, projection=5000),
-    "memory of AnaCP": lambda: AnaCP(768, 1000, projection=8, drawn_from="class"),
+    "memory of AnaCP": lambda: ContrastiveProjection(768, 1000, projection=8, drawn_from="class"),
     "memory of FeCAM": lambda: MahalanobisPerClass(768, 1000),
     "memory of RanDumb": lambda: ClasswiseLDA(3, 100, expansion=RandomExpansion(3, 5000)),
     "labels": lambda: NearestClassMean(3, 2).update(torch.zeros(2, 3), torch.tensor([2, 1])),

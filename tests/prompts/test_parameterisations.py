@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_prompts.backbones.injection import PromptPlan
-from cl_prompts.prompts.additive import Decomposed
+from cl_prompts.prompts.additive import DecomposedTokens
 from cl_prompts.prompts.pools import PrependedTokenPool, SharedTokens, TokenPool
 from cl_prompts.prompts.prefixes import PrefixPool, SharedPrefix
 from cl_prompts.prompts.selectors import Selection
@@ -62,7 +62,7 @@ def test_published_encoders(name: str) -> None:
 def test_published_decomposition() -> None:
     batch, n_tokens, dim = GOLDEN("dept/tokens").shape
     short = PrependedTokenPool(1, len(GOLDEN("dept/start/prompt")), dim)
-    pool = Decomposed(n_tokens=n_tokens, dim=dim, rank=len(GOLDEN("dept/B")), alpha=8)
+    pool = DecomposedTokens(n_tokens=n_tokens, dim=dim, rank=len(GOLDEN("dept/B")), alpha=8)
     assert pool.scale == GOLDEN.number("dept/scaling")
     put(pool.a, GOLDEN("dept/start/A"))
     put(short.values, GOLDEN("dept/start/prompt"))
@@ -98,7 +98,7 @@ def test_baking_changes_nothing_in_evaluation(make: Callable[[], nn.Module]) -> 
 def test_an_update_of_the_positional_embedding() -> None:
     vit = tiny_vit()
     images = torch.rand(2, 3, 16, 16)
-    pool = Decomposed(n_tokens=5, dim=16, rank=2)
+    pool = DecomposedTokens(n_tokens=5, dim=16, rank=2)
     nn.init.normal_(pool.b)
     plan = pool.build(None)
     tokens = vit.embed(images)

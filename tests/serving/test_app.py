@@ -325,7 +325,7 @@ def test_models_are_served_from_nothing_and_exported(
     assert "models/out: recommended, 3 classes, 18 images" in capsys.readouterr().out
     exported = Model.load("models/out")
     found = exported.predict(["a.png", "b.png"])
-    assert [own[0] for own in found.labels] == [one["label"] for one in told] == ["r", "g"]
+    assert [*found.labels] == [one["label"] for one in told] == ["r", "g"]
     # The exported model is served in turn, and knows its images.
     with served(exported, Path("other")) as client:
         assert client.learn(png(0, 0, 32), "r").status_code == 409

@@ -225,6 +225,8 @@ def forget(
         in_place: replace the model instead of writing a new one.
         out: folder of the new model.
     """
+    if place is None and class_ is None:
+        raise InputError("give images to forget, or a class with --class NAME")
     with _change(model, out, in_place, test, trust_code) as loaded:
         event = loaded.forget(place, class_name=class_).card.history[-1]
         print(f"{event.what}; {event.images} remain")

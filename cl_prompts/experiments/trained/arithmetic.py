@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from cl_prompts.closed_form.held_out_scores import held_out_scores, learn
 from cl_prompts.closed_form.sums import rearranged, zero
 from cl_prompts.datasets.classes import check_names, label_matrix
-from cl_prompts.datasets.decoding import decode
-from cl_prompts.datasets.files import ImageFile
+from cl_prompts.datasets.decoding import decode, rgb_of
+from cl_prompts.datasets.files import ImageFile, StoredImage
 from cl_prompts.datasets.fingerprint import file_hash, pixels_hash
 from cl_prompts.datasets.transforms import ImageTransform
 from cl_prompts.errors import InputError, RunError, first_of
@@ -26,14 +28,19 @@ from cl_prompts.experiments.trained.predicting import image_files
 from cl_prompts.metrics.confidence import confidence, temperature_of
 from cl_prompts.models.prototype import PrototypeViT
 
-#: an image: a file, or a tensor (3, size, size) in [0, 1]
+#: an image: a file, pixels (3, h, w) uint8, or an input (3, size, size) of floats in [0, 1]
 Item = ImageFile | Tensor
 #: called with the number of images so far, and of all
 Progress = Callable[[int, int], None]
-#: images as users give them: one file, several, a folder, a table, or a tensor (n, 3, size, size)
-Images = Tensor | Sequence[ImageFile | Path] | str | Path
+#: one image as users give it: a path, a PIL image, or an array (h, w, 3) uint8
+OneImage = ImageFile | Path | Image.Image | np.ndarray
+#: images as users give them: one, several, a folder, a table, or a tensor (n, 3, size, size)
+Images = Tensor | Sequence[OneImage] | OneImage
+#: classes as users give them: of all images, or of each; an integer is the class of this name
+Labels = str | int | Sequence[str | int | Sequence[str | int]]
 #: images of a forward pass that adds to sums; the last bits of features depend on this number
 BATCH = 16
+_NAMES = (str, int, np.integer)
 
 
 @dataclass(frozen=True)
@@ -258,10 +265,10 @@ def features_of(
 
 def input_of(item: Item, transform: ImageTransform | None) -> Tensor:
     """Return the input of the network for an image."""
-    if isinstance(item, Tensor):
+    if isinstance(item, Tensor) and item.is_floating_point():
         return item
     assert transform is not None
-    return transform(decode(item))
+    return transform(item if isinstance(item, Tensor) else decode(item))
 
 
 def contents_of(items: Sequence[Item]) -> np.ndarray:
@@ -284,21 +291,49 @@ def items_of(images: Images) -> list[Item]:
         InputError: no images.
     """
     if isinstance(images, Tensor):
-        return list(images)
+        if not images.is_floating_point():
+            raise InputError(
+                "tensors have floats in [0, 1]: give 8-bit pixels as an array (h, w, 3)"
+            )
+        return list(images[None] if images.ndim == 3 else images)
     if isinstance(images, str | Path):
         return list(image_files([Path(images)]))
-    if any(not isinstance(path, ImageFile | Path) for path in images):
-        raise InputError("images are files, by their paths, or one tensor")
-    return [str(path) if isinstance(path, Path) else path for path in images]
+    if isinstance(images, StoredImage | Image.Image) or getattr(images, "ndim", 0) == 3:
+        return [_item(images)]
+    return [_item(image) for image in images]
 
 
-def names_of(
-    labels: Sequence[str | Sequence[str]], n: int, *, multi_label: bool
-) -> list[list[str]]:
+def _item(image: object) -> Item:
+    if isinstance(image, ImageFile | Path):
+        return str(image) if isinstance(image, Path) else image
+    if isinstance(image, Image.Image):
+        try:
+            return rgb_of(image)
+        except (OSError, ValueError) as error:
+            raise InputError(f"the PIL image cannot be used: {error}") from error
+    if not isinstance(image, np.ndarray):
+        raise InputError("images are paths, PIL images, arrays (h, w, 3) of uint8, or one tensor")
+    if image.dtype != np.uint8 or image.shape[2:] != (3,) or not image.size:
+        raise InputError(f"an array is {image.dtype} {image.shape}: give uint8 (h, w, 3)")
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())
+
+
+def names_of(labels: Labels, n: int, *, multi_label: bool) -> list[list[str]]:
     """Return the classes of each of ``n`` images."""
+    if isinstance(labels, Tensor | np.ndarray):
+        labels = labels.tolist()
+    if isinstance(labels, _NAMES):
+        labels = [labels] * n
     if not n or n != len(labels):
-        raise InputError(f"there are {n} images and {len(labels)} labels: give one for each image")
-    names = [[own] if isinstance(own, str) else list(own) for own in labels]
+        raise InputError(
+            f"there are {n} images and {len(labels)} labels: give one for each image, or one class"
+            " for all"
+        )
+    each = [[own] if isinstance(own, _NAMES) else list(own) for own in labels]
+    for name in itertools.chain.from_iterable(each):
+        if not isinstance(name, _NAMES) or isinstance(name, bool):
+            raise InputError(f"{name!r} is not a class: give names or integers")
+    names = [list(map(str, own)) for own in each]
     if not multi_label and any(len(own) != 1 for own in names):
         raise InputError("this model has exactly one label per image")
     return names

@@ -183,13 +183,13 @@ class Card(Part):
         return dict(flat(found))
 
     def transform_of(self, items: Sequence[object]) -> ImageTransform | None:
-        """Return the function that makes an input of a decoded image; None for tensors.
+        """Return the function that makes an input of a decoded image; None for floats.
 
         Raises:
             InputError: only the user's own data set knows it.
         """
         own = self.images
-        if not items or isinstance(items[0], Tensor):
+        if all(isinstance(one, Tensor) and one.is_floating_point() for one in items):
             return None
         if is_dotted(own.dataset):
             raise InputError(

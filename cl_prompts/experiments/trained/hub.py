@@ -102,6 +102,6 @@ def model_card(card: Card, name: str) -> str:
 from cl_prompts import Model
 
 model = Model.load({"hf://" + name!r})
-print(model.predict(["image.jpg"]).labels)
+print(model.predict("image.jpg").label)
 ```
 """

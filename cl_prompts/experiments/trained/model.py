@@ -20,6 +20,7 @@ from cl_prompts.experiments.run_folder import files
 from cl_prompts.experiments.trained.arithmetic import (
     Images,
     Item,
+    Labels,
     Progress,
     Sums,
     contents_of,
@@ -72,8 +73,8 @@ class Model:
     Example::
 
         model = Model.load("models/animals")
-        model.predict(["new.jpg"]).labels
-        model.learn("foxes").save("models/animals2")
+        model.predict("new.jpg").label
+        model.learn(["fox1.jpg", "fox2.jpg"], "fox").save("models/animals2")
     """
 
     def __init__(self, strategy: OnlineStrategy, card: Card, ledger: Ledger | None = None) -> None:
@@ -120,6 +121,9 @@ class Model:
     def __str__(self) -> str:
         return str(self.card)
 
+    def __repr__(self) -> str:
+        return f"Model({str(self.card).partition(' [')[0]})"  # without the interval
+
     def save(self, folder: str | Path, *, replace: bool = False) -> Path:
         """Write the model to a folder, whole or not at all.
 
@@ -154,7 +158,8 @@ class Model:
         """Return labels and scores of images.
 
         Args:
-            images: files, a folder, or a tensor (n, 3, image_size, image_size) in [0, 1].
+            images: a path, a PIL image, an array (h, w, 3) of uint8, or a list of these; a folder;
+                or a tensor (n, 3, image_size, image_size) in [0, 1].
             batch_size: images per forward pass.
             unknown: share of images of known classes that may be labelled ``unknown``. An image is
                 labelled so if its confidence
@@ -174,7 +179,8 @@ class Model:
         if threshold is not None:
             found = confidence(logits, self.network.seen.cpu() if several else None)
             sure = (found >= threshold).tolist()
-            labels = [name if s else (UNKNOWN,) for name, s in zip(labels, sure, strict=True)]
+            none = (UNKNOWN,) if several else UNKNOWN
+            labels = [name if s else none for name, s in zip(labels, sure, strict=True)]
         probable = self.network.score_threshold is None if several else own.temperature is not None
         return Predictions(self.classes, scores, tuple(labels), calibrated=probable)
 
@@ -212,7 +218,7 @@ class Model:
                 if every or not skip_learned:
                     what = f"{len(learned)} of {len(files)} test images were learned by the model"
                     some = first_of([files[i] for i in learned], 3)
-                    hint = "give others" if every else "leave them out with --skip-learned"
+                    hint = "give others" if every else "leave them out (skip_learned)"
                     raise InputError(f"{what} ({some}): {hint}")
                 kept = np.setdiff1d(np.arange(len(files)), learned)
                 targets, files = targets[kept], [files[i] for i in kept]
@@ -255,16 +261,17 @@ class Model:
     def learn(
         self,
         images: Images,
-        labels: Sequence[str | Sequence[str]] | None = None,
+        labels: Labels | None = None,
         *,
         progress: Progress | None = None,
     ) -> Model:
         """Learn images of known and new classes, in one forward pass and one addition.
 
         Args:
-            images: files, or a tensor (n, 3, image_size, image_size) in [0, 1]; or a folder or
-                table, whose training part is learned.
-            labels: class of each image, or its classes; None for a folder or table.
+            images: as for :meth:`predict`; without labels a folder or table, whose training part is
+                learned.
+            labels: class of all images, or of each, or the classes of each; an integer is the class
+                of this name. None for a folder or table.
             progress: called with the number of images so far, and of all.
 
         Returns:
@@ -278,8 +285,12 @@ class Model:
         sums = self.sums("learn further images")
         what = ""
         if labels is None:
+            if not isinstance(images, str | Path):
+                raise InputError(
+                    "labels are missing: give one class for all, or one for each image"
+                )
             what = f" of {images}"
-            images, labels = labelled_images(Path(str(images)), TRAINING)
+            images, labels = labelled_images(Path(images), TRAINING)
         items = items_of(images)
         names = names_of(labels, len(items), multi_label=self.network.multi_label)
         part = sums.of_images(items, names, self.card.transform_of(items), self._most, progress)
@@ -317,7 +328,8 @@ class Model:
         Features that are not stored are computed again, from images with the same content.
 
         Args:
-            images: learned images: files, a folder, a table, or a tensor; labels do not matter.
+            images: learned images, as for :meth:`predict`, or a table; labels do not matter. A PIL
+                image or array is found by its pixels, a file by its content.
             class_name: remove all images of this class; ``images`` must contain those whose
                 features are not stored.
 
@@ -330,7 +342,7 @@ class Model:
         """
         sums = self.sums("forget images", -1)
         if images is None and class_name is None:
-            raise InputError("give images to forget, or a class with --class NAME")
+            raise InputError("give images to forget, or a class_name")
         given = {} if images is None else sums.find(items_of(images), every=class_name is None)
         rows = np.array(sorted(given)) if class_name is None else self._rows_of(class_name)
         if len(rows) == len(sums.ledger):

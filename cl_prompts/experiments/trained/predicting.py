@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,22 +30,34 @@ class Predictions:
         scores: (images, classes) on the CPU: probabilities, 0 for classes absent from training.
             With one label per image they are calibrated by the model's temperature. A multi-label
             ridge regression gives raw scores.
-        labels: names of the predicted classes of each image, best score first: one, or with several
-            labels per image all above a probability of 0.5 (or the model's own threshold), perhaps
-            none. ``unknown`` alone if that was asked for and the confidence is too low.
+        labels: name of the predicted class of each image. With several labels per image a tuple of
+            names for each, best score first: all above a probability of 0.5 (or the model's own
+            threshold), perhaps none. ``unknown`` if that was asked for and the confidence is too
+            low.
         calibrated: whether scores can be read as probabilities; otherwise only their order counts.
 
     Example:
         >>> import torch
         >>> scores = torch.tensor([[0.75, 0.25]])
-        >>> Predictions(("cat", "dog"), scores, (("cat",),)).best(0, 2)
+        >>> Predictions(("cat", "dog"), scores, ("cat",)).best(0, 2)
         [('cat', 0.75), ('dog', 0.25)]
     """
 
     classes: tuple[str, ...]
     scores: Tensor
-    labels: tuple[tuple[str, ...], ...]
+    labels: tuple[str, ...] | tuple[tuple[str, ...], ...]
     calibrated: bool = True
+
+    @property
+    def label(self) -> str | tuple[str, ...]:
+        """Label of the only image.
+
+        Raises:
+            InputError: another number of images.
+        """
+        if len(self.labels) != 1:
+            raise InputError(f"there are {len(self.labels)} images: read labels instead of label")
+        return self.labels[0]
 
     def best(self, row: int, most: int = 1) -> list[tuple[str, float]]:
         """The classes with the highest scores of an image, with these."""
@@ -88,7 +101,7 @@ def threshold_at(rate: float, held_out: Sequence[float]) -> float:
 
 def scored(
     network: ContinualModel, classes: Sequence[str], logits: Tensor
-) -> tuple[Tensor, list[tuple[str, ...]]]:
+) -> tuple[Tensor, list[Any]]:
     """Return scores (n, classes) and labels of images, as in :class:`Predictions`.
 
     Args:
@@ -99,7 +112,7 @@ def scored(
     if not network.multi_label:
         best = logits.argmax(dim=1).tolist()
         # Logits of unseen classes are -inf, so their probability is 0.
-        return logits.softmax(dim=1), [(classes[place],) for place in best]
+        return logits.softmax(dim=1), [classes[place] for place in best]
     seen = network.seen.cpu()
     # A ridge regression has a threshold for its scores instead of probabilities.
     own = network.score_threshold
@@ -154,7 +167,8 @@ def predictions_csv(
     form = "{:.4f}" if predictions.calibrated else "{}"
     kind = "score" if predictions.calibrated else "rank"
     rows: list[list[object]] = [["path", "label", kind, *predictions.classes * all_scores]]
-    for file, labels, own in zip(files, predictions.labels, numbers, strict=True):
+    for file, given, own in zip(files, predictions.labels, numbers, strict=True):
+        labels = (given,) if isinstance(given, str) else given
         texts = [form.format(number) for number in own.tolist()]
         best = int(predictions.scores[len(rows) - 1].argmax())
         chosen = [texts[column.get(label, best)] for label in labels]

@@ -13,7 +13,7 @@ from cl_prompts.losses.classification import ClassMask
 from cl_prompts.models.base import ContinualModel, Output
 from cl_prompts.models.prompted import innermost_selector
 from cl_prompts.models.routers import AnalyticRouter
-from cl_prompts.prompts.additive import Decomposed
+from cl_prompts.prompts.additive import DecomposedTokens
 from cl_prompts.prompts.patches import PatchSelection
 from cl_prompts.prompts.selectors import Distribution, Selector
 from cl_prompts.prompts.task_aware import start_task
@@ -157,7 +157,7 @@ class PromptStrategy(OnlineStrategy):
     def finish_task(self) -> None:
         """Merge the low-rank update into the base tokens and reset its optimizer state."""
         for pool in getattr(self.model, "pools", ()):
-            if isinstance(pool, Decomposed):
+            if isinstance(pool, DecomposedTokens):
                 pool.bake()
                 for parameter in (pool.a, pool.b):
                     self.optimizer.state.pop(parameter, None)

@@ -9,7 +9,7 @@ from cl_prompts.checks import Count, Positive, shown
 from cl_prompts.errors import InputError, unknown
 from cl_prompts.models.base import ContinualModel
 from cl_prompts.models.routers import AnalyticRouter
-from cl_prompts.prompts.additive import Decomposed as DecomposedTokens
+from cl_prompts.prompts.additive import DecomposedTokens
 from cl_prompts.prompts.pools import PrependedTokenPool, TokenPool
 from cl_prompts.prompts.prefixes import PrefixPool
 from cl_prompts.prompts.task_selectors import BatchwisePrompt, TaskSlots
@@ -67,7 +67,7 @@ class Decomposed(Settings):
     """Low-rank update of the embedded tokens, in addition to the prompts.
 
     DePT, published for language models
-    (:class:`~cl_prompts.prompts.additive.Decomposed`). At the end of a task, or every
+    (:class:`~cl_prompts.prompts.additive.DecomposedTokens`). At the end of a task, or every
     ``period`` samples, the update is merged into the tokens, and a new one starts.
 
     Example:
@@ -76,7 +76,7 @@ class Decomposed(Settings):
         >>> given = {"backbone": create_backbone(), "n_classes": 10, "evaluator": None}
         >>> one = OnePrompt(**given, prompt_form=Decomposed(rank=5), device="cpu")
         >>> [type(pool).__name__ for pool in one.model.pools]
-        ['SharedPrefix', 'Decomposed']
+        ['SharedPrefix', 'DecomposedTokens']
     """
 
     rank: Count = 11

@@ -45,6 +45,8 @@ class FeatureSample(StrategyPlugin):
         columns = 2 + (model.n_classes if model.multi_label else 1)
         dim = model.backbone.feature_dim
         sample = HeldOutSample(SAMPLED, dim, columns, seed=strategy.seed).float()
+        if not model.multi_label:
+            sample.class_axes = {}  # one column holds the label, whatever the number of classes
         self.sample = sample.to(strategy.device)
         """Features, and targets (n, 2 + ...): task and row in it of the sample, then its label;
         with several labels (n, 2 + classes): 1, 0, or -1 if unknown."""

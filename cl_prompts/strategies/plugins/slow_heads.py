@@ -12,7 +12,7 @@ class SlowHeads(StrategyPlugin):
     """Ensemble of the head and its moving averages, in evaluation. One class per image.
 
     FlyPrompt's temporal ensemble (ICLR 2026, arXiv 2602.01976;
-    :class:`~cl_prompts.models.slow_heads.SlowHeads`), at almost no cost.
+    :class:`~cl_prompts.models.slow_heads.HeadAverages`), at almost no cost.
 
     Example:
         >>> from cl_prompts.backbones import create_backbone

@@ -59,7 +59,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def first_run(place: Path, out: Path, strategy: str, *settings: str) -> Path:
     recipe = str(place / "first.yaml")
-    arguments = ["run", recipe, f"strategy={strategy}", *SMALL, *settings, "--out", str(out)]
+    common = [one for one in SMALL if one.partition("=")[0] not in ",".join(settings)]
+    arguments = ["run", recipe, f"strategy={strategy}", *common, *settings, "--out", str(out)]
     assert main([*arguments, "--quiet"]) == 0
     return newest(out)
 
@@ -100,10 +101,22 @@ def test_a_child_knows_the_classes_of_both_by_name(place: Path, parent: Path, ch
     images = place / "later" / "train"
     later = torch.stack([_pixels(images / name) for name in ("four", "six", "two")])
     labels = trained.predict(later).labels
-    assert labels[1:] == (("six",), ("two",))  # a new class and a known one
+    assert labels[1:] == ("six", "two")  # a new class and a known one
     assert len(trained.card.calibration.confidence) == 7 * TEST  # of parent and child
     strange = torch.cat([later, later.rot90(1, (2, 3)), 1 - later])
-    assert ("unknown",) in trained.predict(strange, unknown=0.1).labels
+    assert "unknown" in trained.predict(strange, unknown=0.1).labels
+
+
+@pytest.mark.parametrize("strategy", ["ncm", "ranpac"])
+def test_a_closed_form_that_saw_augmented_images_learns_new_classes(
+    place: Path, tmp_path: Path, strategy: str
+) -> None:
+    run = first_run(place, tmp_path / "runs", strategy, "augment=true")
+    code, child = learn(run, place / "later", tmp_path / "later")
+    assert code == 0
+    assert summary(child)["class_names"] == ["one", "three", "two", "zero", "four", "six"]
+    assert summary(child)["results"]["a_last"] > 0.5
+    assert Model.load(child, device="cpu").card.calibration.temperature is not None
 
 
 def _pixels(folder: Path) -> torch.Tensor:

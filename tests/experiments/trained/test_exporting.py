@@ -212,7 +212,7 @@ def test_the_script_labels_an_image_as_the_model_does(
     exec(compile(lines, "script", "exec"), scope)
     wanted = augmentation_of("folder").test(16)(decode("image.png"))
     torch.testing.assert_close(scope["image"], wanted)  # but for the rounding of / 255
-    ((label,),) = trained.predict(["image.png"]).labels
+    label = trained.predict("image.png").label
     assert capsys.readouterr().out == f"{label}\n"
 
 

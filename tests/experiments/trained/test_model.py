@@ -148,7 +148,7 @@ def test_methods_and_tensors_that_do_not_fit_are_refused() -> None:
         ("images cannot be taken out of ske", lambda: held.forget(images(30)[:2])),
         ("floats in", lambda: model.predict(torch.zeros(1, 3, 16, 16, dtype=torch.uint8))),
         ("the backbone takes RGB images", lambda: model.predict(torch.zeros(1, 3, 32, 32))),
-        ("by their paths, or one tensor", lambda: model.predict(single)),
+        ("or one tensor", lambda: model.predict(single)),
     ):
         with pytest.raises(InputError, match=says):
             action()
@@ -178,7 +178,7 @@ def test_no_known_image_has_a_lower_probability_than_an_unknown_one(kind: str) -
     model = blank(kind).learn(seen[:60], names(60))
     assert model.card.calibration.temperature is not None
     found = model.predict(seen[60:], unknown=0.2)
-    low = torch.tensor([label == (UNKNOWN,) for label in found.labels])
+    low = torch.tensor([label == UNKNOWN for label in found.labels])
     assert 0 < int(low.sum()) < 30
     sure = found.scores.amax(dim=1)
     assert float(sure[low].max()) <= float(sure[~low].min())

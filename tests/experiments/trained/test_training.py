@@ -121,6 +121,4 @@ def test_a_model_learns_merges_and_forgets(
     assert [event.images for event in less.card.history] == [64, 77, 73, 64]
     assert main(["predict", "latest", "later/test/cat"]) == 0
     found = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [row["label"] for row in found] == [
-        label for (label,) in less.predict("later/test/cat").labels
-    ]
+    assert [row["label"] for row in found] == [*less.predict("later/test/cat").labels]

@@ -49,7 +49,7 @@ def test_prompts_of_finished_tasks_stay_fixed_under_a_shared_encoder() -> None:
 def test_an_update_of_tokens_begins_at_zero_and_learns_beside_any_prompts(kind: str) -> None:
     strategy = make(kind, prompt_form=Decomposed(rank=2), period=None)
     update = strategy.model.pools[-1]
-    assert isinstance(update, prompts.Decomposed)
+    assert isinstance(update, prompts.DecomposedTokens)
     assert not update.update().any()
     fit(strategy, experiences())
     strategy.model.eval()

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from cl_prompts.closed_form import (
-    AnaCP,
     BalancedRidge,
+    ContrastiveProjection,
     NearestClassMean,
     PrototypeClassifier,
     RanPAC,
@@ -60,7 +60,7 @@ def test_samples_are_scored_by_a_classifier_trained_without_them(
 
 
 def test_other_classifiers_have_no_temperature() -> None:
-    head = AnaCP(DIM, CLASSES, projection=9, form="released")
+    head = ContrastiveProjection(DIM, CLASSES, projection=9, form="released")
     head.update(FEATURES, LABELS)
     assert sample_of(50).temperature(head) is None
     assert sample_of(0).temperature(NearestClassMean(DIM, CLASSES)) is None
