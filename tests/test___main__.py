@@ -51,7 +51,7 @@ def test_commands_import_no_solver_and_gem_still_does(tmp_path: Path) -> None:
     (tmp_path / "fake_solver.py").write_text("def solve(**given):\n    return 'solved'\n")
     code = """
 import inspect, sys
-from cl_prompts.__main__ import main
+from cl_prompts.experiments.cli import main
 
 assert main(["validate", "digits", "strategy=ncm", "seed=1"]) == 0
 gem = sys.modules["avalanche.training.plugins.gem"]
