@@ -334,7 +334,7 @@ def low_rank(gram: Tensor) -> LowRank | None:
     pivots: list[int] = []
     while len(pivots) < most and rest.max() > least:
         k, pivot = len(pivots), int(rest.argmax())
-        row = gram[pivot].addmv(factor[:k].T, factor[:k, pivot], alpha=-1)
+        row = gram[[pivot]].addmm(factor[:k, [pivot]].T, factor[:k], alpha=-1)[0]
         factor[k] = row / rest[pivot].sqrt()
         # Exact zeros, where rounding leaves noise, make the pivots' rows a triangle.
         factor[k, pivots] = 0
