@@ -59,7 +59,6 @@ inspect.getmodule(inspect.currentframe())  # reads __file__ of all modules
 assert "fake_solver" not in sys.modules
 assert gem.qpsolvers.solve_qp(P=1) == "solved"
 assert sys.modules["qpsolvers"].__spec__.origin == gem.qpsolvers.__file__
-from qpsolvers import solve_qp
 """
     told = subprocess.run(
         [sys.executable, "-c", code],
