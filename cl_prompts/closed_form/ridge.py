@@ -304,7 +304,7 @@ class LowRank:
 
         Returns:
             U (size, columns) and a state, as :func:`attempt_positive`; a ridge below the precision
-                of G is no success.
+                of G fails.
         """
         # Q = L C, and (L L' + r I)^-1 L = L (L'L + r I)^-1
         triangle = self.factor[self.pivots]
