@@ -91,7 +91,10 @@ wheel-check:  ## the wheel, installed and run in a clean environment of each ava
 		python$$version -m venv $$clean; \
 		$$clean/bin/python -m pip install --quiet $(WHEELS)/cl_prompts-*.whl; \
 		cd $(WHEELS); \
-		$$clean/bin/cl-prompts run digits strategy=ncm seed=1 --out runs-$$version; \
+		$$clean/bin/cl-prompts run digits strategy=ncm seed=1 --out runs-$$version > said 2>&1 \
+			|| { cat said; exit 1; }; \
+		cat said; \
+		if grep -q nanobind said; then exit 1; fi; \
 		rm -rf $$clean; \
 		echo "python$$version: the wheel runs"; \
 		tried=$$((tried + 1)); \

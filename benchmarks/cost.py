@@ -313,7 +313,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Measure and print a table for each backbone."""
     args = arguments()
-    for message in (".*RANDOM weights.*", "no QP solver", "class_mask"):
+    for message in (".*RANDOM weights.*", "class_mask"):
         warnings.filterwarnings("ignore", message=message)
     if args.serve:
         serve(Here(args, args.backbone[0]))

@@ -100,7 +100,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.peak <= 0 or not 0 < args.utilisation <= 1:
         parser.error("--peak must be positive, and --utilisation a share of 1")
-    for message in (".*RANDOM weights.*", "no QP solver", "class_mask"):
+    for message in (".*RANDOM weights.*", "class_mask"):
         warnings.filterwarnings("ignore", message=message)
     print(f"estimated, not measured: {args.utilisation:g} of {args.peak:g} TFLOP/s")
     print(f"{args.backbone}, torch {torch.__version__}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cl_prompts.catalog import door
-from cl_prompts.user_code import dataset, scenario
+from cl_prompts.user_code import dataset, load_late, scenario
 from cl_prompts.versions import NUMBERS, __version__
 
 if TYPE_CHECKING:
@@ -22,3 +22,6 @@ __all__ = ["NUMBERS", "Model", "__version__", "dataset", "scenario"]
 __getattr__, __dir__ = door(
     __name__, "experiments.trained.model.Model", "NUMBERS", "__version__", "dataset", "scenario"
 )
+
+# Avalanche imports it for GEM alone, and it imports each installed solver: with pip twenty.
+load_late("qpsolvers")

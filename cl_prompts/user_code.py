@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, Literal, TypeVar, get_type_hints
 
@@ -63,6 +64,25 @@ def extra(module: str, packages: str, user: str) -> Any:
         raise InputError(
             f"{user} needs {error.name}, which is not installed: pip install {packages}"
         ) from error
+
+
+def load_late(name: str) -> None:
+    """Import a library when its first attribute is read, also by modules that import it.
+
+    ``importlib.util.LazyLoader`` would import it as soon as ``inspect`` reads ``__file__``.
+    """
+    spec = None if name in sys.modules else find_spec(name)
+    if spec is None:
+        return
+
+    def get(attribute: str) -> object:
+        if sys.modules.get(name) is late:
+            del sys.modules[name]
+        return getattr(import_module(name), attribute)
+
+    late = ModuleType(name)
+    vars(late).update(__spec__=spec, __file__=spec.origin, __getattr__=get)
+    sys.modules[name] = late
 
 
 def check_trust(names: Iterable[str], trust_code: Trust) -> None:

@@ -47,9 +47,11 @@ def create_backbone(
         seed: of random weights.
 
     Raises:
-        InputError: unknown name, another kind of model, an image size that is not a multiple of the
-            patch, a missing or incompatible weight file, an unreachable hub.
+        InputError: unknown name, another kind of model, an image size above 2,048 or not a multiple
+            of the patch, a missing or incompatible weight file, an unreachable hub.
     """
+    if image_size is not None and image_size > 2048:
+        raise InputError(f"image size {image_size} is too large: use at most 2048")
     # Initial weights have their own seed; the global generators do not change.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)

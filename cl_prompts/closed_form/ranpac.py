@@ -10,6 +10,7 @@ from cl_prompts.closed_form.held_out import HeldOutSample
 from cl_prompts.closed_form.prototype_classifiers import SolvedClassifier
 from cl_prompts.closed_form.ridge import (
     RIDGES,
+    WIDE,
     Expansion,
     RandomExpansion,
     RidgeStatistics,
@@ -85,12 +86,15 @@ class RanPAC(SolvedClassifier):
     ) -> float:
         """Choose the ridge of least error on the held-out sample, and use it from now on.
 
-        One factorisation per candidate: call it at task ends, not at every evaluation.
+        One factorisation per candidate: call it at task ends, not at every evaluation. Where the
+        held-out sample is the whole stream, no sample is left to fit, and a wide ridge stays.
 
         Args:
             candidates: ridges.
             error: of scores and targets, both (n, classes), such as minus mean average precision.
         """
+        if self.statistics.size >= WIDE and self.held.reservoir.offered == len(self.held):
+            return float(self.ridge)
         self.ridge.fill_(self.statistics.choose_ridge(*self.held_inputs(), candidates, error))
         self.weight = None
         return float(self.ridge)

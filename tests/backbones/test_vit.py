@@ -134,7 +134,7 @@ def test_auto_picks_the_best_device() -> None:
     assert pick_device().type == best
 
 
-@pytest.mark.parametrize("name", ["gpux", "cpu:x", "cuda:99"])
+@pytest.mark.parametrize("name", ["gpux", "cpu:x", "cuda:99", "meta"])
 def test_a_missing_device_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"device '{name}' is not available here: use device=auto"):
         pick_device(name)

@@ -107,6 +107,8 @@ def test_refusals(checkpoint: Path, here: Path, monkeypatch: pytest.MonkeyPatch)
             "image_size": 30,
             "name": EMBEDDED,
         },
+        "image size 99999999 is too large: use at most 2048": {"image_size": 99999999},
+        "image size 2056 is too large: use": {"image_size": 2056, "name": EMBEDDED},
         "unknown backbone 'vit_tinny_patch16_224': did you mean 'vit_tiny_patch16_224": {
             "name": "vit_tinny_patch16_224"
         },

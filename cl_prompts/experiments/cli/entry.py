@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 success, 1 a fault during a run, 2 bad input, 128 + n signal n (130 Ctrl-C).
     """
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
-    for message in ("no QP solver", ".*wandb.*", "No loggers specified"):
+    for message in (".*wandb.*", "No loggers specified"):
         warnings.filterwarnings("ignore", message=message)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)

@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cl_prompts.errors import InputError, all_of, unknown
+from cl_prompts.experiments.recipes.run_config import BUDGET
 from cl_prompts.experiments.results.aggregates import Aggregate, Difference, lead
 from cl_prompts.experiments.results.comparable import environment_notes
 from cl_prompts.experiments.results.groups import Group, groups
-from cl_prompts.experiments.results.metrics import SHARE, WIDE, Best, Metric, memory_text
+from cl_prompts.experiments.results.metrics import (
+    COMPUTE,
+    SHARE,
+    WIDE,
+    Best,
+    Metric,
+    memory_text,
+)
 from cl_prompts.experiments.run_folder.files import csv_text, json_text
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 
@@ -203,6 +211,10 @@ def notes_of(group: Group) -> list[str]:
     for row, runs in group.rows.items():
         tuned = dict.fromkeys(run.config.get("tuned_on") for run in runs)
         notes += [f"Settings of {row} were tuned on {text}." for text in tuned if text]
+        spent = max(COMPUTE.value(run.summary) or 0.0 for run in runs)
+        limit = runs[0].identity["settings"].get(BUDGET)
+        if limit is not None and spent >= limit + 0.005:
+            notes.append(f"{row} spent {spent:.2f} F an image, above its budget of {limit:g} F.")
     notes += environment_notes(group.runs)
     if group.bounds and seeds:
         shown = all_of(group.bounds)

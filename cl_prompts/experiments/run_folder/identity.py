@@ -42,6 +42,17 @@ NOT_IDENTITY = {
     "parent.run",
 }
 
+#: modules and folders of the package that no number of a run passes through
+NO_NUMBERS = (
+    "serving",
+    "testing.py",
+    "versions.py",  # NUMBERS is compared by itself
+    "experiments/cli",
+    "experiments/figures",
+    "experiments/report",
+    "experiments/tracking",
+)
+
 _WORDS = {
     "numbers": "the results of cl-prompts changed, NUMBERS was {before} and is {now}",
     "package": "the code of cl-prompts changed",
@@ -92,10 +103,11 @@ def settings_identity(settings: RunConfig) -> dict[str, object]:
 
 
 def modules() -> list[Path]:
-    """Return the modules that determine numbers: subpackages, of ``experiments`` ``runner``."""
+    """Return the modules that determine numbers: all but those of :data:`NO_NUMBERS`."""
     package = Path(__file__).parents[2]
-    folders = {*package.iterdir(), package / "experiments/runner"} - {package / "experiments"}
-    return sorted(file for folder in folders for file in folder.rglob("*.py"))
+    apart = [package / name for name in NO_NUMBERS]
+    files = sorted(package.rglob("*.py"))
+    return [file for file in files if not any(map(file.is_relative_to, apart))]
 
 
 @cache

@@ -7,6 +7,7 @@ import pytest
 
 from cl_prompts.experiments.report import charts as costs
 from cl_prompts.experiments.report.page import write_report
+from cl_prompts.experiments.results.comparison import notes_of
 from cl_prompts.experiments.results.groups import groups
 from cl_prompts.experiments.results.metrics import BYTES, COMPUTE, METRICS
 from cl_prompts.experiments.run_folder.runs import collect
@@ -57,6 +58,16 @@ def test_budgets_divide_tables_which_one_chart_joins(budgets: Path) -> None:
     assert costs.front(bands) == {"linear_probe": [0.7, 2.0], "mvp": [3.9]}
     stored = costs.against(BYTES, A_AUC, [*alike.values()])
     assert stored["mvp"].x.tolist() == [300, 300]
+
+
+def test_a_method_above_its_budget_is_named(tmp_path: Path) -> None:
+    for strategy, spent in {"mvp": 1.27, "linear_probe": 1.004}.items():
+        options = {"plugins": {"budget": {"passes": 1.0}}}
+        budget = {"spent": spent, "share": 1.0}
+        fake_run(tmp_path, strategy, settings=options, budget=budget, **SMALL)
+    (group,) = groups(collect([tmp_path]))
+    (note,) = [note for note in notes_of(group) if "budget" in note]
+    assert note == "mvp spent 1.27 F an image, above its budget of 1 F."
 
 
 @pytest.mark.usefixtures("pages")

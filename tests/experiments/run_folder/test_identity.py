@@ -2,6 +2,8 @@
 
 import copy
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,12 @@ from cl_prompts.experiments.run_folder.identity import (
     NOT_IDENTITY,
     changes,
     identity_of,
-    modules,
     package_hash,
     settings_identity,
 )
 from cl_prompts.experiments.runner.building import build_run
 
+PACKAGE = Path(__file__).parents[3] / "cl_prompts"
 OWN = "tests.experiments.own_parts"
 PART = {"images": 3, "labels": "a", "names": None, "bytes": 9, "sizes": None, "contents": "c"}
 IDENTITY: dict[str, Any] = {
@@ -94,27 +96,54 @@ def test_the_identity_of_a_run_is_json_and_differs_in_its_settings_alone() -> No
     assert {part for part in one if one[part] != two[part]} == {"settings"}
 
 
-def test_code_of_the_package_counts_where_it_enters_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(identity, "__file__", str(tmp_path / "experiments/run_folder/a.py"))
-
-    def written(name: str, text: str) -> tuple[str, list[str]]:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-        package_hash.cache_clear()
-        listed = [file.relative_to(tmp_path).as_posix() for file in modules()]
-        return package_hash(), listed
-
-    first = written("losses/a.py", "a = 1")
-    assert written("__init__.py", "__version__ = '0.1.1'") == first
-    assert written("experiments/report/page.py", "a = 1") == first
-    assert written("losses/a.py", '"""About."""\n\na = 1  # one\n"""One."""') == first
-    second = written("experiments/runner/a.py", "b = 1")
-    assert second[1] == ["experiments/runner/a.py", "losses/a.py"]
-    third = written("losses/a.py", "a = 2")
-    assert len({first[0], second[0], third[0]}) == 3
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the package, hashed instead: one module a folder, and those outside folders."""
+    package = tmp_path / "cl_prompts"
+    last = {file.parent: file for file in sorted(PACKAGE.rglob("*.py"))}
+    for file in {*last.values(), *PACKAGE.glob("*.py"), PACKAGE / "experiments/trained/card.py"}:
+        target = package / file.relative_to(PACKAGE)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    monkeypatch.setattr(identity, "__file__", str(package / "experiments/run_folder/identity.py"))
     package_hash.cache_clear()
+    yield package
+    package_hash.cache_clear()
+
+
+def refuses(file: Path, code: str) -> bool:
+    """Return whether a resume is refused after code is added to a file."""
+    before = {"package": package_hash()}
+    text = file.read_text()
+    file.write_text(text + code)
+    package_hash.cache_clear()
+    refused = list(changes(before, {"package": package_hash()}))
+    file.write_text(text)
+    package_hash.cache_clear()
+    return bool(refused)
+
+
+def test_code_of_every_room_that_numbers_pass_through_is_hashed(copied: Path) -> None:
+    found = {
+        file.relative_to(copied).as_posix(): refuses(file, "\nOTHER = 1\n")
+        for file in copied.rglob("*.py")
+    }
+    free = {name for name, refused in found.items() if not refused}
+    assert free == {
+        "serving/uploads.py",
+        "testing.py",
+        "versions.py",
+        "experiments/cli/proposal.py",
+        "experiments/figures/style.py",
+        "experiments/report/page.py",
+        "experiments/tracking/tracker.py",
+    }
+    assert {"seeds.py", "state.py", "checks.py", "experiments/trained/card.py"} <= set(found)
+
+
+def test_comments_and_docstrings_may_change(copied: Path) -> None:
+    assert not refuses(copied / "seeds.py", '# one\n"""One."""\n')
+    assert refuses(copied / "seeds.py", "STRIDE = 3\n")
 
 
 def test_files_and_user_code_are_known_by_content(
