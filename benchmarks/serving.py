@@ -39,8 +39,8 @@ from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.experiments.trained.model import Model
 from cl_prompts.experiments.trained.training import untrained
+from cl_prompts.serving import listen
 from cl_prompts.serving.app import Service
-from cl_prompts.serving.command import listen
 from cl_prompts.serving.journal import Event, Stored
 from cl_prompts.serving.learner import Learner
 from cl_prompts.serving.uploads import prepared

@@ -30,7 +30,7 @@ from cl_prompts import Model
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.cli.actions import serve
-from cl_prompts.serving import command, passes, uploads
+from cl_prompts.serving import command, listen, passes, uploads
 from cl_prompts.serving.app import CALLS, Service
 from cl_prompts.serving.learner import Learner
 from tests.experiments.trained.models import blank
@@ -332,19 +332,35 @@ def test_models_are_served_from_nothing_and_exported(
         assert client.predict(png(91, 1, 32)).json()["predictions"][0]["label"] == "g"
 
 
-def test_command_lines_are_refused() -> None:
+def test_command_lines_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     for given, said in [
         ({}, "either a model"),
         ({"model": Path("a"), "new": "b"}, "either a model"),
         ({"new": "toys", "host": "0.0.0.0", "token": None}, "give --token too"),
         ({"new": "toys", "host": "0.0.0.0", "token": ""}, "give --token too"),
         ({"new": "toys", "reconcile": Path("a.json")}, "needs --label-studio"),
+        *(({"new": name}, "is not a name") for name in ("../x", "a/b", "..", "")),
     ]:
         with pytest.raises(InputError, match=said):
             serve(**given)
-    with command.listen("127.0.0.1", 0) as other:
+    assert not list(Path().iterdir())
+
+
+def test_the_port_is_checked_before_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "new_model", None)
+    with listen("127.0.0.1", 0) as other:
         # Each part of an answer is sent at once.
         assert other.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         port = other.getsockname()[1]
-        with pytest.raises(InputError, match=f"127.0.0.1:{port} cannot be used"):
-            command.serve(None, "127.0.0.1", port, None)
+        for given, said in [
+            (port, f"127.0.0.1:{port} cannot be used"),
+            (99_999, "--port is 99999"),
+            (-5, "--port is -5"),
+        ]:
+            assert main(["serve", "--new", "toys", "--port", str(given)]) == 2
+            assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
