@@ -1,5 +1,6 @@
 """What ``cl-prompts serve`` does."""
 
+import logging
 import socket
 import sys
 from pathlib import Path
@@ -42,6 +43,8 @@ def serve(
     Raises:
         InputError: ``label_studio`` is not an origin, or ``reconcile`` is not an export.
     """
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+    logging.getLogger("cl_prompts.serving").setLevel(logging.INFO)
     # The forward pass asks for the lock of the interpreter after each operation.
     sys.setswitchinterval(0.0005)
     if label_studio is None:
