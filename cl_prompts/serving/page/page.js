@@ -158,13 +158,13 @@ async function undo(one) {
 }
 
 async function change(one) {
-  if (await ask(`Class of this image, which is ${one.label} now`, "", false) !== "save") return;
+  if (await ask(`Class of this image instead of "${one.label}"`, "", false) !== "save") return;
   await json("relabel", { event: one.seq, label: $("new").value });
   await anew();
 }
 
 async function edit(one) {
-  const chosen = await ask(`New name of ${one.label}. That of another class merges the two.`, one.label, true);
+  const chosen = await ask(`New name of "${one.label}". The name of another class merges the two.`, one.label, true);
   if (chosen === "delete") await call(`class/${encodeURIComponent(one.label)}`, { method: "DELETE" });
   else if (chosen) await json("rename", { name: one.label, label: $("new").value });
   if (chosen) await anew();
