@@ -3,6 +3,7 @@
 import hmac
 import io
 import json
+import queue
 import random
 import socket
 import threading
@@ -281,7 +282,32 @@ def test_requests_that_wait_share_a_pass() -> None:
     go.set()
     assert [float(future.result()[0]) for future in rest] == list(range(16))
     assert float(first.result()[0]) == 0
-    assert shared.batches == 2
+    assert shared.batches == 3
+
+
+def test_two_halves_of_the_clients_take_turns() -> None:
+    """While one half is encoded, images of the other are decoded: no pass waits for them."""
+    began, go, sizes = queue.SimpleQueue[int](), threading.Semaphore(0), []
+
+    def encode(rows: Any) -> Any:
+        sizes.append(len(rows))
+        began.put(len(rows))
+        go.acquire()
+        return rows.flatten(1)
+
+    shared, image = passes.Passes(encode), torch.zeros(3, 2, 2)
+    shared.submit(image)
+    answered = began.get()
+    for _ in range(7):
+        shared.submit(image)
+    for _ in range(5):
+        go.release()
+        encoding = began.get()
+        for _ in range(answered):  # the clients that were answered come back
+            shared.submit(image)
+        answered = encoding
+    go.release(9)
+    assert sizes[:6] == [1, 4, 4, 4, 4, 4]
 
 
 def test_fuzzed_requests_get_no_fault(client: Client) -> None:
