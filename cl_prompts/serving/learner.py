@@ -217,9 +217,7 @@ class Learner:
             self.journal.store(image)
             self.journal.predict(*made)
 
-    def _commit(
-        self, *events: Event, image: Stored | None = None, renamed: str | None = None
-    ) -> list[Event]:
+    def _commit(self, *events: Event, image: Stored | None = None, old: str = "") -> list[Event]:
         """Commit, apply and log events."""
         first, last, keys = events[0], events[-1], self.keys
         with self.journal.transaction():
@@ -227,10 +225,10 @@ class Learner:
                 self.journal.store(image)
             made = [event._replace(seq=self.journal.add(event)) for event in events]
             if last.kind == "learn" and last.label not in self.live.classes:
-                keys = self._keys(last.label, renamed)
+                keys = self._keys(last.label, old)
                 self.journal.note(keys=keys)
-            if last.kind == "learn" and renamed is not None:
-                self.journal.rename(renamed, last.label)
+            if last.kind == "learn" and old:
+                self.journal.rename(old, last.label)
         self.keys = keys
         self.live.replay(made)
         was = "" if first.kind == last.kind else f"{first.label!r} -> "
@@ -238,11 +236,11 @@ class Learner:
         logger.info("event %d: %s %s%r, images: %d", made[-1].seq, last.kind, was, last.label, n)
         return made
 
-    def _keys(self, label: str, renamed: str | None = None) -> dict[str, str]:
+    def _keys(self, label: str, old: str = "") -> dict[str, str]:
         """Return the keys with that of a new class; each has its key for as long as it exists."""
         held = {name: key for name, key in self.keys.items() if name in self.live.classes}
         free = [key for key in _KEYS if key not in held.values()]
-        return {label: held.pop(renamed or "", free[0] if free else ""), **held}
+        return {label: held.pop(old, free[0] if free else ""), **held}
 
     def _learn(self, image: Stored | str, label: str, key: str | None) -> list[Event]:
         if repeated := self.journal.events("key = ?", key):
@@ -282,18 +280,16 @@ class Learner:
             raise Refused(409, f"{said} cl-prompts forget MODEL FOLDER --class NAME")
         return self._change(self.journal.learned("class = ?", name), label, name)
 
-    def _change(
-        self, found: list[Event], label: str | None, renamed: str | None = None
-    ) -> list[Event]:
+    def _change(self, found: list[Event], label: str | None, old: str = "") -> list[Event]:
         """Undo learned images, and learn them with another label unless that is None."""
         changes = [Event("undo", one.sha256, one.label, one.seq) for one in found]
         if label is not None:
-            label = checked_label(label, [x for x in self.live.classes if x != renamed])
+            label = checked_label(label, [x for x in self.live.classes if x != old])
             for one in found:
                 # A key names one event: that of a relabelled image still begins with the first.
                 key = one.key and f"{one.key} {one.seq}"
                 changes.append(one._replace(label=label, key=key, seq=0))
-        return self._commit(*changes, renamed=renamed)
+        return self._commit(*changes, old=old)
 
 
 def _say_failure(done: Future[None]) -> None:

@@ -24,7 +24,6 @@ pytest.importorskip("starlette")
 pytest.importorskip("multipart")
 pytest.importorskip("httpx")
 
-from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from cl_prompts import Model
