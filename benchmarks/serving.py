@@ -5,7 +5,8 @@ Clients are threads of a second process, so that their work does not delay the s
 ``OMP_NUM_THREADS=1 python benchmarks/serving.py vit_small_patch14_dinov2.lvd142m`` prints a table.
 The default is the embedded ViT, whose pass of 4 ms is no longer than the work on a request.
 ``--events 100000`` adds a journal of so many events: memory, latency and time to start. Either
-takes two minutes on a core.
+takes two minutes on a core. ``--minutes 10 --clients 8`` alone measures a server under load: every
+tenth request is a label, and in the middle the server is killed by SIGKILL and started again.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -39,9 +40,9 @@ from cl_prompts.backbones.catalog import EMBEDDED
 from cl_prompts.backbones.weights import create_backbone
 from cl_prompts.experiments.trained.model import Model
 from cl_prompts.experiments.trained.training import untrained
+from cl_prompts.serving import listen
 from cl_prompts.serving.app import Service
-from cl_prompts.serving.command import listen
-from cl_prompts.serving.journal import Event, Stored
+from cl_prompts.serving.journal import Event, Journal, Stored
 from cl_prompts.serving.learner import Learner
 from cl_prompts.serving.uploads import prepared
 
@@ -68,6 +69,7 @@ def blank(backbone: str) -> Model:
     )
 
     def random(name: str, *, weights: str, **options: Any) -> Any:
+        torch.manual_seed(0)  # a server that starts again has the same ones
         return create_backbone(name, weights=weights if name == EMBEDDED else "random", **options)
 
     with patch("cl_prompts.experiments.trained.training.create_backbone", random):
@@ -223,6 +225,96 @@ def long_session(model: Model, folder: Path, n: int) -> list[tuple[str, str]]:
     ]
 
 
+def _serve(backbone: str, folder: Path, answers: Any) -> None:
+    """Serve in this process until it is killed."""
+    torch.set_num_threads(1)
+    sys.setswitchinterval(0.0005)
+    with serving(Service(Learner(blank(backbone), folder))) as port:
+        answers.send(port)
+        threading.Event().wait()
+
+
+@contextmanager
+def server(backbone: str, folder: Path) -> Iterator[tuple[int, int]]:
+    """Serve in another process, give its number and its port, and kill it."""
+    spawn = get_context("spawn")
+    mine, its = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(backbone, folder, its))
+    process.start()
+    yield process.pid or 0, mine.recv()
+    process.kill()
+    process.join()
+
+
+class Load:
+    """Clients that predict, label every tenth image, and note what was acknowledged."""
+
+    def __init__(self, clients: int) -> None:
+        self.clients = clients
+        self.times: dict[str, list[float]] = {"/predict": [], "/learn": []}
+        self.learned: list[str] = []
+        self.failed = 0
+
+    def client(self, port: int, number: int, until: float) -> None:
+        """Send requests until the time is over, or the server is killed."""
+        line, count = HTTPConnection("127.0.0.1", port), 0
+        kind = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+        while time.monotonic() < until:
+            count += 1
+            seed = number + self.clients * time.monotonic_ns()
+            content, path = jpeg(seed % 2**40), "/predict" if count % 10 else "/learn"
+            began = time.perf_counter()
+            try:
+                line.request("POST", path, _form(content, LABELS[seed % len(LABELS)]), kind)
+                answer = line.getresponse()
+                assert answer.status == 200, answer.read()
+                answer.read()
+            except (OSError, HTTPException):  # killed
+                self.failed += 1
+                return
+            self.times[path].append(time.perf_counter() - began)
+            if path == "/learn":
+                self.learned.append(hashlib.sha256(content).hexdigest())
+
+    def run(self, port: int, seconds: float) -> list[threading.Thread]:
+        """Start the clients."""
+        until = time.monotonic() + seconds
+        work = [(port, number, until) for number in range(self.clients)]
+        threads = [threading.Thread(target=self.client, args=one) for one in work]
+        for thread in threads:
+            thread.start()
+        return threads
+
+
+def soak(backbone: str, folder: Path, minutes: float, clients: int) -> list[tuple[str, str]]:
+    """Load a server, kill it in the middle, and load the next one on its journal."""
+    load, half, memory = Load(clients), 30 * minutes, []
+    for part in range(2):
+        with server(backbone, folder) as (pid, port):
+            # The first server is killed while the clients wait for answers.
+            threads = load.run(port, half + (0 if part else 60))
+            time.sleep(half / 5)
+            memory.append(_memory(pid))
+            time.sleep(4 * half / 5)
+            memory.append(_memory(pid))
+            if part:
+                for thread in threads:
+                    thread.join()
+        for thread in threads:
+            thread.join()
+    journal = Journal(folder / "journal.sqlite")
+    stored = {event.sha256 for event in journal.learned()}
+    lost = len(set(load.learned) - stored)
+    rows = []
+    for path, times in load.times.items():
+        p50, p99 = (1000 * np.percentile(times, share) for share in (50, 99))
+        rows.append((path, f"{len(times)} answers, p50 {p50:.0f} ms, p99 {p99:.0f} ms"))
+    kept = " -> ".join(f"{mb:.0f}" for mb in memory)
+    rows.append(("memory", f"{kept} MB, at 1/5 and at the end of each half"))
+    said = f"{len(load.learned)} labels acknowledged, {lost} lost, {load.failed} requests cut off"
+    return [*rows, ("kill -9 in the middle", said)]
+
+
 def _label(learner: Learner, name: str) -> float:
     def learn(number: int) -> None:
         sha = hashlib.sha256(f"{name}{number}".encode()).hexdigest()
@@ -232,9 +324,9 @@ def _label(learner: Learner, name: str) -> float:
     return median(seconds(learn, number) for number in range(20))
 
 
-def _memory() -> float:
-    """Megabytes of this process in memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+def _memory(pid: object = "self") -> float:
+    """Megabytes of a process in memory."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
@@ -244,12 +336,17 @@ def main() -> None:
     parser.add_argument("backbone", nargs="?", default=EMBEDDED)
     parser.add_argument("--images", type=int, default=30)
     parser.add_argument("--events", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=0)
+    parser.add_argument("--clients", type=int, default=8)
     given = parser.parse_args()
     torch.set_num_threads(1)
     sys.setswitchinterval(0.0005)  # as cl-prompts serve
     model = blank(given.backbone)
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure(model, Path(folder) / "short", given.images)
+        if given.minutes:
+            rows = soak(given.backbone, Path(folder) / "soak", given.minutes, given.clients)
+        else:
+            rows = measure(model, Path(folder) / "short", given.images)
         if given.events:
             rows += long_session(model, Path(folder) / "long", given.events)
     vit = model.card.backbone

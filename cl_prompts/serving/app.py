@@ -1,7 +1,6 @@
 """HTTP calls of a serving model."""
 
 import asyncio
-import re
 import secrets
 import shutil
 import time
@@ -30,7 +29,6 @@ from cl_prompts.serving.learner import Learner
 from cl_prompts.serving.passes import WAITING, Passes
 from cl_prompts.serving.snapshot import Refused
 from cl_prompts.serving.uploads import prepared
-from cl_prompts.versions import __version__
 
 _RECENT, _WINDOW = 500, 50  # images of an accuracy, and of a point of its curve
 _MOST_IMAGES = 64  # of a request
@@ -68,30 +66,38 @@ class Relabel(Undo):
     label: _Text
 
 
+class Rename(_Body):
+    """Body of ``/rename``."""
+
+    name: _Text
+    label: _Text
+
+
 class Call(NamedTuple):
-    """A call: its method and path, what it does, the schema of its JSON body, fields of a form."""
+    """A call: its method and path, what it does, the schema of its JSON body, whether a form is
+    accepted.
+    """
 
     method: str
     path: str
     name: str
-    summary: str
     body: type[BaseModel] | None = None
-    form: tuple[str, ...] = ()
+    form: bool = False
 
 
 CALLS = (
-    Call("POST", "/predict", "predict", "Label images", form=("image",)),
-    Call("POST", "/learn", "learn", "Learn an image", Learn, ("image", "label", "key")),
-    Call("POST", "/undo", "undo", "Undo a learned image", Undo),
-    Call("POST", "/relabel", "relabel", "Change the label of a learned image", Relabel),
-    Call("DELETE", "/class/{name}", "delete", "Forget a class"),
-    Call("GET", "/queue", "queue", "Predicted images, the least certain first"),
-    Call("GET", "/events", "events", "Learned images and undos, the newest first"),
-    Call("GET", "/image/{sha256}", "image", "A stored image"),
-    Call("GET", "/stats", "stats", "Classes, prequential accuracy and latency"),
-    Call("GET", "/snapshot", "download", "The model as a zipped folder"),
-    Call("GET", "/health", "health", "Whether the server lives"),
-    Call("GET", "/openapi.json", "openapi", "This description"),
+    Call("POST", "/predict", "predict", form=True),
+    Call("POST", "/learn", "learn", Learn, form=True),
+    Call("POST", "/undo", "undo", Undo),
+    Call("POST", "/relabel", "relabel", Relabel),
+    Call("POST", "/rename", "rename", Rename),
+    Call("DELETE", "/class/{name:path}", "delete"),
+    Call("GET", "/queue", "queue"),
+    Call("GET", "/events", "events"),
+    Call("GET", "/image/{sha256}", "image"),
+    Call("GET", "/stats", "stats"),
+    Call("GET", "/snapshot", "download"),
+    Call("GET", "/health", "health"),
 )
 
 
@@ -165,9 +171,13 @@ class Service:
         """Change the label of a learned image."""
         return self.learner.undo(given.event, given.label).result()
 
+    def rename(self, given: Rename) -> Any:
+        """Rename a class, or merge it into another."""
+        return self.learner.rename(given.name, given.label).result()
+
     def delete(self, given: dict[str, str]) -> Any:
         """Forget a class."""
-        return self.learner.delete(given["name"]).result()
+        return self.learner.rename(given["name"], None).result()
 
     def queue(self, given: object) -> Any:
         """Return predicted images without a label."""
@@ -188,11 +198,14 @@ class Service:
 
     def stats(self, given: object) -> Any:
         """Return classes, accuracy and latency."""
-        now, times = self.learner.snapshot, self._times.items()
+        now, times, keys = self.learner.snapshot, self._times.items(), self.learner.keys
+        counts = [None] * len(now.classes) if now.head is None else now.head.count.tolist()
+        named = zip(now.classes, counts, strict=True)
         return {
+            "name": self.learner.folder.name.removesuffix(".live"),
             "model": self.learner.base.card.method,
             "version": now.version,
-            "classes": now.classes,
+            "classes": [{"label": x, "key": keys.get(x, ""), "images": n} for x, n in named],
             "learns": self.learner.refusal is None,
             "threshold": now.threshold,
             "milliseconds": {name: round(median(all_), 1) for name, all_ in times if all_},
@@ -232,10 +245,6 @@ class Service:
         """Say that the server lives."""
         return {"status": "UP"}
 
-    def openapi(self, given: object) -> Any:
-        """Describe the calls."""
-        return description(self.calls)
-
     # ---------------------------------------------------------------------------------- helpers
 
     def encoded(self, contents: Sequence[bytes]) -> list[Stored]:
@@ -251,29 +260,6 @@ def _content(file: Any) -> bytes:
     if not isinstance(file, UploadFile):
         raise Refused(422, "the field image is not a file")
     return file.file.read()
-
-
-def description(calls: tuple[Call, ...]) -> dict[str, Any]:
-    """Return the OpenAPI description of calls."""
-    paths = {}
-    text = {"type": "string"}
-    for call in calls:
-        content: dict[str, Any] = {}
-        if call.body is not None:
-            content["application/json"] = {"schema": call.body.model_json_schema()}
-        if call.form:
-            fields = {**dict.fromkeys(call.form, text), "image": {**text, "format": "binary"}}
-            schema = {"type": "object", "properties": fields, "required": ["image"]}
-            content["multipart/form-data"] = {"schema": schema}
-        names = re.findall(r"{(\w+)}", call.path)
-        places = [{"name": name, "in": "path", "required": True, "schema": text} for name in names]
-        about: Any = {"operationId": call.name, "summary": call.summary, "parameters": places}
-        about["responses"] = {"200": {"description": call.summary}}
-        if content:
-            about["requestBody"] = {"required": True, "content": content}
-        paths[call.path] = {call.method.lower(): about}
-    info = {"title": "cl-prompts serve", "version": __version__}
-    return {"openapi": "3.1.0", "info": info, "paths": paths}
 
 
 def _mean(hits: list[int]) -> float | None:

@@ -1,5 +1,6 @@
 """What ``cl-prompts serve`` does."""
 
+import logging
 import socket
 import sys
 from pathlib import Path
@@ -8,7 +9,6 @@ from typing import Any
 
 import uvicorn
 
-from cl_prompts.errors import InputError
 from cl_prompts.experiments.trained.model import Model
 from cl_prompts.experiments.trained.training import untrained
 from cl_prompts.serving.app import Service
@@ -31,48 +31,33 @@ def new_model(folder: Path, backbone: str | None = None, weights: Path | None = 
     return Model.load(place)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket.
-
-    Raises:
-        InputError: the port is in use, or does not exist.
-    """
-    try:
-        made = socket.create_server((host, port))
-    except (OSError, OverflowError) as error:
-        reason = str(error).partition(" (")[0].rstrip(".")
-        raise InputError(f"{host}:{port} cannot be used: {reason}. Give another --port") from error
-    # Else the body of an answer waits 40 ms for a receipt of its header.
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return made
-
-
 def serve(
     learner: Learner,
-    host: str,
-    port: int,
+    listening: socket.socket,
     token: str | None,
-    label_studio: str | None = None,
-    reconcile: Path | None = None,
+    label_studio: str | None,
+    reconcile: Path | None,
 ) -> None:
-    """Serve a model until Ctrl-C.
+    """Serve a model on a listening socket until Ctrl-C.
 
     Raises:
-        InputError: the port is in use, or there is another fault of the command line.
+        InputError: ``label_studio`` is not an origin, or ``reconcile`` is not an export.
     """
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%Y-%m-%d %H:%M:%S")
+    logging.getLogger("cl_prompts.serving").setLevel(logging.INFO)
     # The forward pass asks for the lock of the interpreter after each operation.
     sys.setswitchinterval(0.0005)
-    with listen(host, port) as listening:
-        if label_studio is None:
-            service = Service(learner, token)
-        else:
-            service = LabelStudio(label_studio, reconcile, learner, token)
-        card, classes = learner.base.card, learner.snapshot.classes
-        print(f"{card.method}, {len(classes)} classes; journal: {learner.folder}")
-        if learner.refusal is not None:
-            print(f"predictions only: {learner.refusal}")
-        print(f"open http://{host}:{listening.getsockname()[1]}; Ctrl-C ends", flush=True)
-        config = uvicorn.Config(
-            service.app, log_level="warning", server_header=False, timeout_graceful_shutdown=30
-        )
-        uvicorn.Server(config).run(sockets=[listening])
+    if label_studio is None:
+        service = Service(learner, token)
+    else:
+        service = LabelStudio(label_studio, reconcile, learner, token)
+    card, classes = learner.base.card, learner.snapshot.classes
+    print(f"{card.method}, {len(classes)} classes; journal: {learner.folder}")
+    if learner.refusal is not None:
+        print(f"predictions only: {learner.refusal}")
+    host, port = listening.getsockname()[:2]
+    print(f"open http://{host}:{port}; Ctrl-C ends", flush=True)
+    config = uvicorn.Config(
+        service.app, log_level="warning", server_header=False, timeout_graceful_shutdown=30
+    )
+    uvicorn.Server(config).run(sockets=[listening])

@@ -102,7 +102,7 @@ def refusal(error: Exception) -> JSONResponse:
     """Return the answer to a refused request: a sentence, never a traceback."""
     status, said = getattr(error, "status", 422), str(error)
     if isinstance(error, HTTPException):
-        status, said = error.status_code, f"{error.detail}: GET /openapi.json lists the calls"
+        status, said = error.status_code, f"{error.detail}: docs/guides/serving.md lists the calls"
     elif isinstance(error, ValidationError):
         first = error.errors()[0]
         said = ": ".join([*map(str, first["loc"]), first["msg"]])

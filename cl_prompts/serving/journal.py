@@ -45,7 +45,7 @@ class Event(NamedTuple):
         undoes: number of the event that an ``undo`` takes back.
         predicted: label before learning; None without a model of two classes.
         confidence: of that prediction; None if the class was unknown.
-        time: of the commit, in seconds since 1970.
+        time: of the commit, in seconds since 1970; of a relabelled image, that of its first label.
 
     Example:
         >>> Event("learn", "ab12", "cat").label
@@ -133,7 +133,8 @@ class Journal:
     def add(self, event: Event) -> int:
         """Append an event and return its number."""
         places = f"INSERT INTO events({_EVENT}) VALUES (?, ?, ?, ?, ?, ?, ?, NULLIF(?, 0), ?)"
-        return self._database.execute(places, event._replace(time=time.time())).lastrowid or 0
+        timed = event._replace(time=event.time or time.time())
+        return self._database.execute(places, timed).lastrowid or 0
 
     def store(self, image: Stored) -> None:
         """Store an image and its features, unless they are stored.
@@ -153,6 +154,12 @@ class Journal:
         """Store id, SHA-256, label, probability, confidence and version of a prediction."""
         places = "INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?, ?, ?, ?)"
         self._database.execute(places, (*made, time.time()))
+
+    def rename(self, name: str, label: str) -> None:
+        """Give predictions of a class its new name, so that they are scored as before."""
+        for table, column in (("events", "predicted"), ("predictions", "label")):
+            places = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"
+            self._database.execute(places, (label, name))
 
     def note(self, **values: object) -> None:
         """Store facts about the session, by name."""
@@ -194,7 +201,7 @@ class Journal:
 
     def scored(self) -> list[tuple[str, int]]:
         """Return labels of :meth:`learned`, and whether each was predicted; no slower objects."""
-        return self._rows("SELECT class, predicted IS class FROM learned ORDER BY seq")
+        return self._rows("SELECT class, predicted IS class FROM learned ORDER BY time, seq")
 
     def features(self, sha256: str) -> Tensor:
         """Return the features (dim,) of an image."""
@@ -219,5 +226,5 @@ class Journal:
     def confidences(self, most: int) -> list[float]:
         """Return the last confidences of learned images of known classes, ascending."""
         query = """SELECT confidence FROM learned WHERE confidence IS NOT NULL
-            ORDER BY seq DESC LIMIT ?"""
+            ORDER BY time DESC, seq DESC LIMIT ?"""
         return sorted(row[0] for row in self._rows(query, most))

@@ -145,9 +145,9 @@ class LabelStudio(Service):
 
     calls = (
         *(call._replace(body=Message) if call.name == "predict" else call for call in CALLS),
-        Call("POST", "/setup", "setup", "Connect a project of Label Studio", Message),
-        Call("POST", "/webhook", "webhook", "Learn and undo its annotations", Message),
-        Call("GET", "/versions", "versions", "Version that predicts"),
+        Call("POST", "/setup", "setup", Message),
+        Call("POST", "/webhook", "webhook", Message),
+        Call("GET", "/versions", "versions"),
     )
 
     def __init__(self, origin: str, export: Path | None, *service: Any) -> None:

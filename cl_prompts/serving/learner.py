@@ -1,6 +1,7 @@
 """Learning while serving: one writer owns the sums, readers hold solved snapshots."""
 
 import copy
+import logging
 import sys
 import threading
 import time
@@ -25,6 +26,10 @@ _RATE = 0.05  # share of images of known classes that may be labelled "unknown"
 _SCORES, _FEWEST = 500, 20  # prequential scores behind that threshold
 _CALIBRATED = 16  # images below which the temperature is not fitted
 _QUEUE = 50
+#: keys of classes on the page, without those of its commands
+_KEYS = "123456789abcefghijkmpqrtvwxyz"
+
+logger = logging.getLogger(__name__)
 
 Answer = dict[str, Any]
 #: it commits and applies a change, and returns its events
@@ -45,6 +50,7 @@ class Learner:
 
     Attributes:
         refusal: why the model cannot learn; None if it can.
+        keys: of the classes on the page.
 
     Raises:
         InputError: a folder in use, of another model, or read-only; several labels per image.
@@ -63,6 +69,7 @@ class Learner:
         self._writer, self._solver = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
         self.snapshot = Snapshot(0, model.classes, None, model.card.calibration.temperature, None)
         self.refusal: str | None = None
+        self.keys: dict[str, str] = {}
         try:
             base = model.sums("learn while it serves", -1)
         except InputError as error:
@@ -79,6 +86,9 @@ class Learner:
         self._calibrated: Any = self.journal.about("calibrated")
         self._calibrated = self._calibrated or (len(base.ledger), self.snapshot.temperature)
         self.live = LiveSums(base, self.journal, folder)
+        self.keys = self.journal.about("keys") or {}
+        for name in self.live.classes:
+            self.keys = self._keys(name)
         self._timer = threading.Timer(_QUIET, self._settle)
         self._solve()
 
@@ -118,9 +128,9 @@ class Learner:
         """Undo a learned image, exactly; with a label, learn it so in the same transaction."""
         return self._submit(lambda: self._undo(seq, label))
 
-    def delete(self, label: str) -> Future[Answer]:
-        """Forget all images of a class, in one transaction."""
-        return self._submit(lambda: self._delete(label))
+    def rename(self, name: str, label: str | None) -> Future[Answer]:
+        """Rename a class, merge it into the class ``label``, or forget it if that is None."""
+        return self._submit(lambda: self._rename(name, label))
 
     def queue(self) -> list[Answer]:
         """Return predicted images without a label, the least certain first."""
@@ -207,14 +217,30 @@ class Learner:
             self.journal.store(image)
             self.journal.predict(*made)
 
-    def _commit(self, *events: Event, image: Stored | None = None) -> list[Event]:
-        """Commit and apply events."""
+    def _commit(self, *events: Event, image: Stored | None = None, old: str = "") -> list[Event]:
+        """Commit, apply and log events."""
+        first, last, keys = events[0], events[-1], self.keys
         with self.journal.transaction():
             if image is not None:
                 self.journal.store(image)
             made = [event._replace(seq=self.journal.add(event)) for event in events]
+            if last.kind == "learn" and last.label not in self.live.classes:
+                keys = self._keys(last.label, old)
+                self.journal.note(keys=keys)
+            if last.kind == "learn" and old:
+                self.journal.rename(old, last.label)
+        self.keys = keys
         self.live.replay(made)
+        was = "" if first.kind == last.kind else f"{first.label!r} -> "
+        n = len({event.sha256 for event in made})
+        logger.info("event %d: %s %s%r, images: %d", made[-1].seq, last.kind, was, last.label, n)
         return made
+
+    def _keys(self, label: str, old: str = "") -> dict[str, str]:
+        """Return the keys with that of a new class; each has its key for as long as it exists."""
+        held = {name: key for name, key in self.keys.items() if name in self.live.classes}
+        free = [key for key in _KEYS if key not in held.values()]
+        return {label: held.pop(old, free[0] if free else ""), **held}
 
     def _learn(self, image: Stored | str, label: str, key: str | None) -> list[Event]:
         if repeated := self.journal.events("key = ?", key):
@@ -239,28 +265,31 @@ class Learner:
         return self._commit(Event("learn", sha256, label, None, key, *scores), image=stored)
 
     def _undo(self, seq: int, label: str | None) -> list[Event]:
-        """Undo a learned image, and learn it with another label unless that is None."""
         found = self.journal.events("seq = ? AND kind = 'learn'", seq)
         if not found:
             raise Refused(404, f"event {seq} did not learn an image")
         if self.journal.events("undoes = ?", seq):
             raise Refused(409, f"event {seq} is undone already")
-        changes = [Event("undo", found[0].sha256, found[0].label, seq)]
-        if label is not None:
-            label = checked_label(label, self.live.classes)
-            # A key names one event: that of a relabelled image still begins with the first.
-            key = found[0].key and f"{found[0].key} {seq}"
-            changes.append(found[0]._replace(label=label, key=key, seq=0))
-        return self._commit(*changes)
+        return self._change(found, label)
 
-    def _delete(self, label: str) -> list[Event]:
-        if label not in self.live.classes:
-            raise Refused(404, f"there is not a class {label!r}")
-        if label in self.live.base.classes:
-            said = f"the model learned {label!r} before it was served: export it, then use"
+    def _rename(self, name: str, label: str | None) -> list[Event]:
+        if name not in self.live.classes:
+            raise Refused(404, f"there is not a class {name!r}")
+        if name in self.live.base.classes:
+            said = f"the model learned {name!r} before it was served: export it, then use"
             raise Refused(409, f"{said} cl-prompts forget MODEL FOLDER --class NAME")
-        learned = self.journal.learned("class = ?", label)
-        return self._commit(*(Event("undo", one.sha256, label, one.seq) for one in learned))
+        return self._change(self.journal.learned("class = ?", name), label, name)
+
+    def _change(self, found: list[Event], label: str | None, old: str = "") -> list[Event]:
+        """Undo learned images, and learn them with another label unless that is None."""
+        changes = [Event("undo", one.sha256, one.label, one.seq) for one in found]
+        if label is not None:
+            label = checked_label(label, [x for x in self.live.classes if x != old])
+            for one in found:
+                # A key names one event: that of a relabelled image still begins with the first.
+                key = one.key and f"{one.key} {one.seq}"
+                changes.append(one._replace(label=label, key=key, seq=0))
+        return self._commit(*changes, old=old)
 
 
 def _say_failure(done: Future[None]) -> None:

@@ -15,7 +15,8 @@ from cl_prompts.serving.snapshot import Refused
 #: requests in progress above which a further one is refused
 WAITING = 64
 _MOST = 16  # images of a batch
-_GATHER = 0.005  # seconds in which a batch waits for requests that are being decoded
+_ENOUGH = 4  # images above which an image costs as much as in a larger batch
+_GATHER = 0.005  # seconds in which fewer wait for requests that are being decoded
 
 
 class Passes:
@@ -62,13 +63,17 @@ class Passes:
         return future
 
     def _work(self) -> None:
+        batch: list[tuple[Tensor, Future[Tensor]]] = []
         while True:
-            batch = [self._queue.get()]
+            last, batch = len(batch), [self._queue.get()]
+            # Half of the clients: while it is encoded, images of the other half are decoded.
+            half = (last + self._queue.qsize() + 2) // 2
             until = time.monotonic() + _GATHER
             with suppress(queue.Empty):
-                while len(batch) < _MOST:
+                while len(batch) < min(_MOST, max(_ENOUGH, half)):
                     # Alone, a request does not wait for others.
-                    rest = until - time.monotonic() if self._places > len(batch) else 0
+                    few = len(batch) < min(_ENOUGH, self._places)
+                    rest = until - time.monotonic() if few else 0
                     batch.append(self._queue.get(timeout=max(rest, 0)))
             self._encode(batch)
 

@@ -3,6 +3,7 @@
 import hmac
 import io
 import json
+import queue
 import random
 import socket
 import threading
@@ -23,14 +24,13 @@ pytest.importorskip("starlette")
 pytest.importorskip("multipart")
 pytest.importorskip("httpx")
 
-from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from cl_prompts import Model
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.cli import main
 from cl_prompts.experiments.cli.actions import serve
-from cl_prompts.serving import command, passes, uploads
+from cl_prompts.serving import command, listen, passes, uploads
 from cl_prompts.serving.app import CALLS, Service
 from cl_prompts.serving.learner import Learner
 from tests.experiments.trained.models import blank
@@ -97,9 +97,16 @@ def test_a_session_over_http(client: Client) -> None:
     events = client.get("/events").json()["events"]
     assert [one["kind"] for one in events[:4]] == ["learn", "undo", "undo", "learn"]
     assert [one["undoes"] for one in events[:4]] == [None, 2, 1, None]
-    assert client.delete("/class/green").json()["images"] == 1
+    renamed = client.post("/rename", json={"name": "green", "label": "a/b"}).json()
+    assert (renamed["event"], renamed["label"], renamed["images"]) == (18, "a/b", 1)
+    assert client.delete("/class/a%2Fb").json()["images"] == 1
     stats = client.get("/stats").json()
-    assert stats["classes"] == ["r", "g", "b"]
+    assert stats["name"] == "live"
+    assert stats["classes"] == [
+        {"label": "r", "key": "1", "images": 3},
+        {"label": "g", "key": "2", "images": 4},
+        {"label": "b", "key": "3", "images": 4},
+    ]
     score = stats["accuracy"]
     assert score["per_class"]["b"] == {"images": 4, "accuracy": 0.75}
     assert score["curve"][-1] == [11, score["all"]]
@@ -107,17 +114,14 @@ def test_a_session_over_http(client: Client) -> None:
     archive = zipfile.ZipFile(io.BytesIO(client.get("/snapshot").content))
     assert {"model/model.json", "model/images.npz"} <= set(archive.namelist())
     told = json.loads(archive.read("model/model.json"))
-    assert told["history"][-1]["what"] == "learned 11 images while serving, 3 undone"
+    assert told["history"][-1]["what"] == "learned 11 images while serving, 4 undone"
 
 
-def test_all_calls_are_described(client: Client) -> None:
-    paths = client.get("/openapi.json").json()["paths"]
-    own = [route for route in client.app.app.routes if isinstance(route, Route)]
-    described = {(path, kind.upper()) for path in paths for kind in paths[path]}
-    assert described == {(call.path, call.method) for call in CALLS}
-    assert described == {(route.path, min(route.methods - {"HEAD"})) for route in own}
-    body = paths["/relabel"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert body["required"] == ["event", "label"]
+def test_the_guide_lists_all_calls(client: Client) -> None:
+    guide = Path(__file__).parents[2].joinpath("docs/guides/serving.md").read_text()
+    for call in CALLS:
+        assert call.path.partition("{")[0] in guide
+    assert "docs/guides/serving.md" in client.get("/nothing").json()["error"]
 
 
 def test_bad_input_gets_a_sentence_and_a_status(client: Client) -> None:
@@ -144,9 +148,11 @@ def test_bad_input_gets_a_sentence_and_a_status(client: Client) -> None:
         (client.post("/relabel", json={"event": 1, "label": ""}), 422, "1 to 100"),
         (client.post("/relabel", json={**body, "more": 1}), 422, "more: "),
         (client.delete("/class/zoo"), 404, "class 'zoo'"),
+        (client.post("/rename", json={"name": "zoo", "label": "ape"}), 404, "class 'zoo'"),
+        (client.post("/rename", json={"name": "ape", "label": "unknown"}), 422, "not sure"),
         (client.get("/image/00"), 404, "not stored"),
-        (client.get("/nothing"), 404, "openapi.json"),
-        (client.put("/predict"), 405, "openapi.json"),
+        (client.get("/nothing"), 404, "serving.md"),
+        (client.put("/predict"), 405, "serving.md"),
     ]
     for case in cases:
         refused(*case)
@@ -230,7 +236,7 @@ def test_names_are_never_markup(client: Client) -> None:
     name = "<img src=x onerror=alert(1)>"
     client.learn(png(0), name)
     answer = client.get("/stats")
-    assert answer.json()["classes"] == [name]
+    assert answer.json()["classes"][0]["label"] == name
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-content-type-options"] == "nosniff"
     page = client.get("/page.js").text
@@ -275,7 +281,32 @@ def test_requests_that_wait_share_a_pass() -> None:
     go.set()
     assert [float(future.result()[0]) for future in rest] == list(range(16))
     assert float(first.result()[0]) == 0
-    assert shared.batches == 2
+    assert shared.batches == 3
+
+
+def test_two_halves_of_the_clients_take_turns() -> None:
+    """While one half is encoded, images of the other are decoded: no pass waits for them."""
+    began, go, sizes = queue.SimpleQueue[int](), threading.Semaphore(0), []
+
+    def encode(rows: Any) -> Any:
+        sizes.append(len(rows))
+        began.put(len(rows))
+        go.acquire()
+        return rows.flatten(1)
+
+    shared, image = passes.Passes(encode), torch.zeros(3, 2, 2)
+    shared.submit(image)
+    answered = began.get()
+    for _ in range(7):
+        shared.submit(image)
+    for _ in range(5):
+        go.release()
+        encoding = began.get()
+        for _ in range(answered):  # the clients that were answered come back
+            shared.submit(image)
+        answered = encoding
+    go.release(9)
+    assert sizes[:6] == [1, 4, 4, 4, 4, 4]
 
 
 def test_fuzzed_requests_get_no_fault(client: Client) -> None:
@@ -284,10 +315,10 @@ def test_fuzzed_requests_get_no_fault(client: Client) -> None:
     draws = random.Random(0)
     values = [None, True, -1, 0, 1, 2**70, 1.5, "", "ape", "\ud800", "\0", [], {}, "x" * 5000]
     types = ["text/plain", "multipart/form-data", "application/json", "multipart/form-data"]
-    calls = [one for one in CALLS if one.name not in ("download", "openapi")]
+    calls = [one for one in CALLS if one.name != "download"]
     for _ in range(200):
         call = draws.choice(calls)
-        path = call.path.replace("{name}", draws.choice(["a", "%00", "%ff", "é"]))
+        path = call.path.replace("{name:path}", draws.choice(["a", "%00", "%ff", "é"]))
         path = path.replace("{sha256}", draws.choice(["00", "%f0", "'"]))
         path += draws.choice(["", "?limit=-1", "?%C2%B2"])
         fields = draws.choices(["id", "event", "label", "key", "x"], k=draws.randint(0, 4))
@@ -332,19 +363,35 @@ def test_models_are_served_from_nothing_and_exported(
         assert client.predict(png(91, 1, 32)).json()["predictions"][0]["label"] == "g"
 
 
-def test_command_lines_are_refused() -> None:
+def test_command_lines_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     for given, said in [
         ({}, "either a model"),
         ({"model": Path("a"), "new": "b"}, "either a model"),
         ({"new": "toys", "host": "0.0.0.0", "token": None}, "give --token too"),
         ({"new": "toys", "host": "0.0.0.0", "token": ""}, "give --token too"),
         ({"new": "toys", "reconcile": Path("a.json")}, "needs --label-studio"),
+        *(({"new": name}, "is not a name") for name in ("../x", "a/b", "..", "")),
     ]:
         with pytest.raises(InputError, match=said):
             serve(**given)
-    with command.listen("127.0.0.1", 0) as other:
+    assert not list(Path().iterdir())
+
+
+def test_the_port_is_checked_before_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "new_model", None)
+    with listen("127.0.0.1", 0) as other:
         # Each part of an answer is sent at once.
         assert other.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         port = other.getsockname()[1]
-        with pytest.raises(InputError, match=f"127.0.0.1:{port} cannot be used"):
-            command.serve(None, "127.0.0.1", port, None)
+        for given, said in [
+            (port, f"127.0.0.1:{port} cannot be used"),
+            (99_999, "--port is 99999"),
+            (-5, "--port is -5"),
+        ]:
+            assert main(["serve", "--new", "toys", "--port", str(given)]) == 2
+            assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from unittest import TestCase
 
 import pytest
 import torch
@@ -87,9 +88,9 @@ def test_classes_that_were_learned_while_serving_are_deleted(begin: Begin) -> No
     session = begin(taught())
     session.mixed(random.Random(2), 40)
     with pytest.raises(Refused, match="learned 'bee' before it was served: export it"):
-        session.learner.delete("bee").result()
+        session.learner.rename("bee", None).result()
     held = len(session.learner.journal.learned("class = 'doe'"))
-    assert session.learner.delete("doe").result()["images"] == held > 1
+    assert session.learner.rename("doe", None).result()["images"] == held > 1
     assert set(session.learner.snapshot.classes) == {"ape", "bee", "cat"}
     want, told = session.sums(), session.labels()
     session.end()
@@ -98,6 +99,100 @@ def test_classes_that_were_learned_while_serving_are_deleted(begin: Begin) -> No
     assert session.labels() == told
     session.learner.live.rebuild()
     close(session.sums(), want)
+
+
+def test_a_renamed_class_is_the_class_that_never_had_another_name(begin: Begin) -> None:
+    session, other = begin(taught(), learned=40), begin(taught(), "other")
+    for number in range(40):
+        label = "elk" if number % 4 == 3 else None
+        other.learn(number, label)
+    journal = session.learner.journal
+    old = list(map(tuple, journal.scored()))
+    answer = session.learner.rename("doe", "elk").result()
+    assert (answer["label"], answer["after"], answer["images"]) == ("elk", "elk", 10)
+    assert session.learner.snapshot.classes == ("ape", "bee", "cat", "elk")
+    close(session.sums(), other.sums())
+    assert session.labels() == other.labels()
+    # The prequential scores do not change, nor does their order.
+    scored = list(map(tuple, journal.scored()))
+    assert scored == [("elk" if name == "doe" else name, hit) for name, hit in old]
+    assert scored == list(map(tuple, other.learner.journal.scored()))
+    # Each image is undone as before.
+    for event in journal.learned("class = 'elk'"):
+        session.undo(event.seq)
+    session.end()
+    calm = begin(taught(), "third")
+    for number in range(40):
+        if number % 4 != 3:
+            calm.learn(number)
+    session = begin(taught())
+    close(session.sums(), calm.sums())
+
+
+def test_a_class_is_merged_into_another(begin: Begin) -> None:
+    session = begin(learned=40)
+    before = session.learner.journal.scored()
+    session.predict(43)  # a doe
+    assert session.learner.rename("doe", "cat").result()["images"] == 10
+    assert session.learner.snapshot.classes == ("ape", "bee", "cat")
+    session.equals_its_journal()
+    scored = session.learner.journal.scored()
+    hits = [hit for name, hit in before if name in ("ape", "bee")]
+    assert [hit for name, hit in scored if name in ("ape", "bee")] == hits
+    # A doe predicted as a cat was wrong, and is right in the merged class.
+    assert sum(hit for _, hit in scored) >= sum(hit for _, hit in before)
+    assert session.learner.queue()[0]["label"] == "cat"
+    last = session.learner.journal.last
+    for name, label in (("doe", "cat"), ("cat", " "), ("cat", "APE")):
+        with pytest.raises(Refused):
+            session.learner.rename(name, label).result()
+    assert session.learner.journal.last == last
+    # The case of a name is changed, too.
+    session.learner.rename("cat", "Cat").result()
+    assert session.learner.snapshot.classes == ("ape", "bee", "Cat")
+
+
+def test_a_class_has_its_key_as_long_as_it_exists(begin: Begin) -> None:
+    session = begin(taught())
+    first = {"ape": "1", "bee": "2", "cat": "3"}
+    assert session.learner.keys == first
+    events = {name: session.learn(n, name)["event"] for n, name in enumerate(["doe", "elk", "fox"])}
+    assert session.learner.keys == {**first, "doe": "4", "elk": "5", "fox": "6"}
+    session.undo(events["elk"])
+    session.learner.rename("doe", "gnu").result()
+    session.learner.rename("fox", "ape").result()
+    session.learn(7, "hen")
+    want = {**first, "gnu": "4", "hen": "5"}
+    assert session.learner.keys == want
+    session.end()
+    session = begin(taught())
+    assert session.learner.keys == want
+    for number in range(30):
+        session.learn(100 + number, f"class {number}")
+    keys = [session.learner.keys[name] for name in session.learner.live.classes]
+    held = [key for key in keys if key]
+    assert "".join(held) == "123456789abcefghijkmpqrtvwxyz"  # n, s, u, l, o, d are commands
+    assert len(keys) == 35
+
+
+def test_each_change_is_logged_in_one_line(session: Session) -> None:
+    with TestCase().assertLogs("cl_prompts.serving", "INFO") as logged:
+        session.predict(0)
+        first = session.learn(0, "ape", key="k")["event"]
+        session.learn(0, "ape", key="k")  # it changes nothing
+        session.learn(1, "ape")
+        session.learner.undo(first, "bee").result()
+        session.learner.rename("ape", "elk").result()
+        session.undo(session.learner.journal.last)
+        with pytest.raises(Refused):
+            session.undo(99)
+    assert [record.getMessage() for record in logged.records] == [
+        "event 1: learn 'ape', images: 1",
+        "event 2: learn 'ape', images: 1",
+        "event 4: learn 'ape' -> 'bee', images: 1",
+        "event 6: learn 'ape' -> 'elk', images: 1",
+        "event 7: undo 'elk', images: 1",
+    ]
 
 
 def test_a_restart_gives_the_same_answers(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ commands have.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any, Literal
@@ -19,7 +19,7 @@ from cl_prompts.experiments.executors.signals import stop_says
 from cl_prompts.experiments.recipes.recipe_files import check_recipe_code, recipe_label
 from cl_prompts.experiments.recipes.values import as_seeds
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.trained import MODELS
+from cl_prompts.experiments.trained import named
 from cl_prompts.user_code import extra
 
 
@@ -229,7 +229,7 @@ def serve(
     *,
     new: str | None = None,
     host: str = "127.0.0.1",
-    port: int = 8765,
+    port: Annotated[int, Ge(0), Le(65_535)] = 8765,
     token: str | None = None,
     no_images: bool = False,
     data_dir: Path | None = None,
@@ -262,20 +262,24 @@ def serve(
         raise InputError(f"{host} is open to other machines: give --token too")
     if reconcile and not label_studio:
         raise InputError("--reconcile needs --label-studio URL")
-    print(f"loading {new if model is None else model} ...", flush=True)
-    command = extra("cl_prompts.serving.command", "cl-prompts[serve]", "serve")
-    from cl_prompts.experiments.trained.model import Model
-    from cl_prompts.serving.learner import Learner
+    name = named(str(new) if model is None else model.absolute().name)
+    folder = data_dir or name.with_name(f"{name.name}.live")
+    from cl_prompts.serving import listen
 
-    folder = data_dir or MODELS / f"{new if model is None else model.name}.live"
-    base = command.new_model(folder, backbone, weights) if model is None else Model.load(model)
-    with closing(Learner(base, folder, keep_images=not no_images)) as learner:
-        if export is not None:
-            made = learner.model()
-            made.save(export)
-            print(f"{export}: {made}")
-        else:
-            command.serve(learner, host, port, token, label_studio, reconcile)
+    with nullcontext() if export else listen(host, port) as listening:  # before slow imports
+        print(f"loading {new if model is None else model} ...", flush=True)
+        command = extra("cl_prompts.serving.command", "cl-prompts[serve]", "serve")
+        from cl_prompts.experiments.trained.model import Model
+        from cl_prompts.serving.learner import Learner
+
+        base = command.new_model(folder, backbone, weights) if model is None else Model.load(model)
+        with closing(Learner(base, folder, keep_images=not no_images)) as learner:
+            if export is not None:
+                made = learner.model()
+                made.save(export)
+                print(f"{export}: {made}")
+            else:
+                command.serve(learner, listening, token, label_studio, reconcile)
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (

@@ -15,7 +15,7 @@ from cl_prompts.experiments.cli import outcomes
 from cl_prompts.experiments.executors.launching import Jobs, Kind, Launching
 from cl_prompts.experiments.executors.signals import stop_says
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.trained import MODELS
+from cl_prompts.experiments.trained import MODELS, named
 
 if TYPE_CHECKING:
     from cl_prompts.experiments.trained.model import Model
@@ -57,7 +57,7 @@ def train(
     """
     from cl_prompts.datasets.survey import name_of, survey
 
-    out = MODELS / (name or name_of(place))
+    out = named(name_of(place) if name is None else name)
     if out.exists() and not force:
         raise InputError(f"{out} exists already: choose another --name, or replace it with --force")
     from cl_prompts.experiments.trained.evaluating import worst_confusions

@@ -6,10 +6,12 @@ const percent = (share) => (share === null ? "-" : `${(100 * share).toFixed(1)} 
 const count = (n, name) => `${n} ${name}${n === 1 ? "" : name.endsWith("s") ? "es" : "s"}`;
 const waiting = [];
 const pictures = new Map();
+let known = [];
 let token = sessionStorage.getItem("token");
 let current = null;
 let busy = false;
 let round = 0;
+let naming = false;
 
 async function call(path, options = {}) {
   const headers = { ...options.headers, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
@@ -79,6 +81,7 @@ async function next() {
 function show(file) {
   told();
   URL.revokeObjectURL($("shown").src);
+  $("picture").textContent = file ? file.name || "stored image" : "";
   $("shown").hidden = !file;
   $("hint").hidden = Boolean(file);
   if (file) $("shown").src = URL.createObjectURL(file); else $("shown").removeAttribute("src");
@@ -91,17 +94,23 @@ function suggest({ id, label, best }, file) {
   if (!best.length) $("answer").textContent = "The model knows no class yet. Name the first.";
   else if (best.length === 1) $("answer").textContent = `The model knows only ${label} so far. Is this another class?`;
   else $("answer").textContent = label === best[0].label ? `The model says: ${label}` : "The model is not sure.";
-  $("best").replaceChildren(...best.map((one, place) => {
+  $("best").replaceChildren(...best.map((one) => {
     const made = make("button");
     const bar = Object.assign(make("progress"), { value: one.probability, max: 1 });
     bar.setAttribute("aria-hidden", "true");
-    made.append(make("kbd", String(place + 1)), make("span", one.label), make("span", percent(one.probability)), bar);
+    made.append(make("kbd"), make("span", one.label), make("span", percent(one.probability)), bar);
     made.addEventListener("click", () => learn(one.label));
     const row = make("li");
     row.append(made);
     return row;
   }));
+  drawKeys();
   if (!best.length) $("name").focus();
+}
+
+function drawKeys() {
+  const keys = new Map(known.map((one) => [one.label, one.key]));
+  for (const row of $("best").querySelectorAll("kbd")) row.textContent = keys.get(row.nextSibling.textContent) ?? "";
 }
 
 const learn = (label) => attempt(async () => {
@@ -121,36 +130,69 @@ async function refresh() {
   if (mine !== round) return; // a later one has newer answers
   $("login").hidden = true;
   $("main").hidden = false;
-  $("model").textContent = `${count(stats.classes.length, "class")}, ${count(stats.accuracy.images, "image")} learned here; ` +
+  known = stats.classes;
+  $("model").textContent = `${stats.name}: ${count(known.length, "class")}, ${count(stats.accuracy.images, "image")} learned here; ` +
     `method ${stats.model}, version ${stats.version}${stats.learns ? "" : "; predictions only"}`;
-  $("classes").replaceChildren(...stats.classes.map((name) => Object.assign(make("option"), { value: name })));
+  $("classes").replaceChildren(...known.map((one) => Object.assign(make("option"), { value: one.label })));
+  fill("known", known, (one) => `${one.label}${one.images === null ? "" : `: ${count(one.images, "image")}`}`, stats.learns ? { Edit: edit } : {});
+  drawKeys();
   drawScores(stats.accuracy);
   if (!current && queue.queue.length) $("answer").textContent = "Add images, or label those below.";
   const undone = new Set(events.events.map((one) => one.undoes));
   const learned = events.events.filter((one) => one.kind === "learn" && !undone.has(one.seq));
-  fill("learned", learned.slice(0, 50), (one) => one.label, "Undo", async (one) => {
-    await json("undo", { event: one.seq });
-    await again(one).catch(() => {}); // it is not stored with --no-images
-  });
-  fill("queue", queue.queue.filter((one) => one.id !== current?.id), (one) => `${one.label} ${percent(one.probability)}`, "Label", again);
+  fill("learned", learned.slice(0, 50), (one) => one.label, { Change: change, Undo: undo });
+  fill("queue", queue.queue.filter((one) => one.id !== current?.id), (one) => `${one.label} ${percent(one.probability)}`, { Label: again });
 }
 
-// Show a stored image before the others. It is predicted again, since the model has learned more.
-async function again(one) {
-  const file = await (await call(`image/${one.sha256}`)).blob();
-  waiting.unshift(file, ...(current ? [current.file] : []));
+// Show stored images before the others. The one shown is predicted again, since the model has changed.
+async function anew(...files) {
+  waiting.unshift(...files, ...(current ? [current.file] : []));
   await next();
 }
 
-function fill(list, events, text, name, work) {
-  $(list).replaceChildren(...events.map((one) => {
+const again = async (one) => anew(await (await call(`image/${one.sha256}`)).blob());
+
+async function undo(one) {
+  await json("undo", { event: one.seq });
+  await again(one).catch(() => {}); // it is not stored with --no-images
+}
+
+async function change(one) {
+  if (await ask(`Class of this image instead of "${one.label}"`, "", false) !== "save") return;
+  await json("relabel", { event: one.seq, label: $("new").value });
+  await anew();
+}
+
+async function edit(one) {
+  const chosen = await ask(`New name of "${one.label}". The name of another class merges the two.`, one.label, true);
+  if (chosen === "delete") await call(`class/${encodeURIComponent(one.label)}`, { method: "DELETE" });
+  else if (chosen) await json("rename", { name: one.label, label: $("new").value });
+  if (chosen) await anew();
+}
+
+// Return the value of the button that closes the dialog; it is empty after Escape.
+function ask(question, label, deletes) {
+  $("question").textContent = question;
+  $("new").value = label;
+  $("delete").hidden = !deletes;
+  $("dialog").returnValue = "";
+  $("dialog").showModal();
+  $("new").select();
+  return new Promise((done) => { $("dialog").onclose = () => done($("dialog").returnValue); });
+}
+
+function fill(list, items, text, works) {
+  $(list).replaceChildren(...items.map((one) => {
     const row = make("li");
-    const picture = Object.assign(make("img"), { alt: "" });
-    pictureOf(one.sha256).then((address) => { picture.src = address; }, () => picture.remove());
-    const made = make("button", name);
-    made.setAttribute("aria-label", `${name} ${one.label}`);
-    made.addEventListener("click", () => attempt(() => work(one)));
-    row.append(picture, make("span", text(one)), made);
+    const mark = one.sha256 ? Object.assign(make("img"), { alt: "" }) : make("kbd", one.key);
+    if (one.sha256) pictureOf(one.sha256).then((address) => { mark.src = address; }, () => mark.remove());
+    row.append(mark, make("span", text(one)));
+    for (const [name, work] of Object.entries(works)) {
+      const made = make("button", name);
+      made.setAttribute("aria-label", `${name} ${one.label}`);
+      made.addEventListener("click", () => attempt(() => work(one)));
+      row.append(made);
+    }
     return row;
   }));
 }
@@ -196,21 +238,41 @@ $("login").addEventListener("submit", (event) => {
   attempt(() => {});
 });
 $("download").addEventListener("click", () => attempt(async () => {
+  const [bar, parts] = [$("loading"), []];
   $("download").textContent = "Measuring the accuracy of the model ...";
+  bar.removeAttribute("value");
+  bar.hidden = false;
   try {
-    const address = URL.createObjectURL(await (await call("snapshot")).blob());
-    Object.assign(make("a"), { href: address, download: "model.zip" }).click();
-  } finally { $("download").textContent = "Download the model"; }
+    const answer = await call("snapshot");
+    const [reader, all] = [answer.body.getReader(), Number(answer.headers.get("content-length"))];
+    Object.assign(bar, { max: all, value: 0 });
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      parts.push(part.value);
+      bar.value += part.value.length;
+      $("download").textContent = `Downloading ${(bar.value / 1e6).toFixed(1)} of ${(all / 1e6).toFixed(1)} MB ...`;
+    }
+    Object.assign(make("a"), { href: URL.createObjectURL(new Blob(parts)), download: "model.zip" }).click();
+  } finally {
+    $("download").textContent = "Download the model";
+    bar.hidden = true;
+  }
 }));
+$("dialog").addEventListener("submit", (event) => { event.preventDefault(); $("dialog").close(event.submitter.value); });
+$("name").addEventListener("pointerdown", () => { naming = true; });
+$("name").addEventListener("blur", () => { naming = false; });
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input:not([type=file])")) return;
-  const chosen = $("best").querySelectorAll("button")[Number(event.key) - 1];
+  if (event.ctrlKey || event.metaKey || event.altKey || $("dialog").open) return;
+  // In a field that the page or the tabulator chose, the first n is the key; after that or a click it is a letter.
+  const first = event.target === $("name") && event.key === "n" && !naming && !$("name").value;
+  naming ||= event.target === $("name");
+  if (event.target.matches("input:not([type=file])") && !first) return;
+  const chosen = known.find((one) => one.key === event.key);
   const work = {
-    n: () => $("name").focus(), s: () => $("skip").click(), o: () => $("file").click(),
-    u: () => $("learned").querySelector("button")?.click(), l: () => $("queue").querySelector("button")?.click(),
+    n: () => { $("name").focus(); naming = true; }, s: () => $("skip").click(), o: () => $("file").click(),
+    u: () => $("learned").querySelector("button:last-child")?.click(), l: () => $("queue").querySelector("button")?.click(),
     d: () => $("download").click(),
   }[event.key];
-  if (chosen) chosen.click(); else if (work) work(); else return;
+  if (chosen) learn(chosen.label); else if (work) work(); else return;
   event.preventDefault();
 });
 attempt(() => {});
