@@ -263,7 +263,7 @@ def serve(
     if reconcile and not label_studio:
         raise InputError("--reconcile needs --label-studio URL")
     print(f"loading {new if model is None else model} ...", flush=True)
-    command = extra("cl_prompts.serving.command", "cl-prompts[serve]", "serve")
+    command = extra("cl_prompts.serving.command", '".[serve]" in the clone', "serve")
     from cl_prompts.experiments.trained.model import Model
     from cl_prompts.serving.learner import Learner
 
