@@ -35,10 +35,17 @@ def test_python_examples_run(number: int, here: Path) -> None:
     exec(compile(BLOCKS[number], f"example {number + 1}", "exec"), {"__name__": "__main__"})
 
 
-def test_the_first_screen_has_both_commands_from_the_clone_on() -> None:
+def test_the_first_screen_has_both_commands_and_the_activation() -> None:
     top = "\n".join(README.splitlines()[:40])
-    (block,) = re.findall(r"```bash\n(git clone .*?)```", top, flags=re.DOTALL)
-    assert re.findall(r"^make \w+", block, flags=re.MULTILINE) == ["make run", "make test"]
+    first, *_ = re.findall(r"```bash\n(.*?)```", top, flags=re.DOTALL)
+    commands = [line.partition("#")[0].strip() for line in first.splitlines()]
+    assert commands == ["make run", "make test", ". .venv/bin/activate"]
+
+
+def test_no_page_names_an_index_or_an_address_that_does_not_exist() -> None:
+    pages = [*PAGES, *(ROOT / name for name in ("CITATION.cff", "CONTRIBUTING.md"))]
+    wrong = re.compile(r"install \W?cl-prompts|clone REPOSITORY|pypi\.org/project/cl-prompts")
+    assert [page.name for page in pages if wrong.search(page.read_text())] == []
 
 
 def rows_of(page: str) -> list[list[str]]:

@@ -64,7 +64,7 @@ def create_backbone(
             f"image size {image_size} is not a multiple of the {patch} px patch of {name}: use"
             f" {near}"
         )
-    file = None if weights == "random" else _weight_file(name, str(weights))
+    file = None if weights == "random" else weight_file(name, str(weights))
     if file is None:
         warnings.warn(
             f"{name} has RANDOM weights: good for speed and tests, not for results", stacklevel=2
@@ -167,7 +167,7 @@ def check_at_hand(name: str, weights: str) -> None:
         )
 
 
-def _weight_file(name: str, weights: str) -> Path:
+def weight_file(name: str, weights: str) -> Path:
     """Return the file of weights (see :func:`create_backbone`), from the hub if needed."""
     if weights == "default" and name == EMBEDDED:
         return _embedded_path()

@@ -11,6 +11,7 @@ CMYK, YCbCr, LAB          Pillow's RGB; colour profiles are not applied
 transparent               blended over white
 EXIF orientation          upright; unreadable EXIF data is ignored
 several frames or pages   the first
+HEIC, HEIF                read if ``pillow-heif`` is installed, else refused
 other formats             refused for any file name, since Pillow runs Ghostscript for EPS
 more than 179 megapixels  refused by Pillow
 ========================  =======================================================================
@@ -18,7 +19,10 @@ more than 179 megapixels  refused by Pillow
 
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
 from io import BytesIO
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -26,13 +30,19 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION
 from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from cl_prompts.datasets.files import ImageFile, content_of
 from cl_prompts.errors import RunError
 
 #: Pillow's formats of torchvision's image suffixes; no other one is decoded.
-FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS: tuple[str, ...] = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+SUFFIXES: tuple[str, ...] = IMG_EXTENSIONS
+_HEIF = (".heic", ".heif")
+with suppress(ImportError):  # an optional library, which registers a format with Pillow
+    import_module("pillow_heif").register_heif_opener()
+    FORMATS, SUFFIXES = (*FORMATS, "HEIF"), (*SUFFIXES, *_HEIF)
 _ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
@@ -84,8 +94,20 @@ def decode(path: ImageFile) -> Tensor:
     except Exception as error:  # damaged files raise nearly every built-in exception
         said = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
-            said = "its format is not supported"
+            suffix = Path(str(path)).suffix
+            hint = "" if suffix.lower() in SUFFIXES else f": {remedy(suffix)}"
+            said = f"its format is not supported{hint}"
         raise RunError(f"image {path} cannot be read: {said}") from error
+
+
+def remedy(suffix: str) -> str:
+    """Say how an image file of a suffix that is not read becomes one that is.
+
+    >>> remedy(".gif")
+    'convert to PNG or JPEG'
+    """
+    install = suffix.lower() in _HEIF
+    return "install pillow-heif or convert" if install else "convert to PNG or JPEG"
 
 
 def rgb_of(image: Image.Image) -> Tensor:

@@ -1,15 +1,18 @@
 """Image folders (``<class>/*`` or ``<domain>/<class>/*``), and DomainNet."""
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from mimetypes import guess_type
 from pathlib import Path
 
 import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from cl_prompts.datasets.dataset import ImageSet
-from cl_prompts.datasets.decoding import FileImages
+from cl_prompts.datasets.decoding import SUFFIXES, FileImages, remedy
 from cl_prompts.datasets.files import LayoutError, check_listed, table
 from cl_prompts.datasets.source import Source, numbered, source_of
 
@@ -116,21 +119,45 @@ def scan_images(folders: Sequence[Path]) -> ImageSet:
     paths: list[str] = []
     labels: list[int] = []
     for label, folder in enumerate(folders):
-        found = []
-        for place, inner, names in os.walk(folder):
-            # os.walk descends into the folders in this list.
-            inner[:] = [name for name in inner if not name.startswith(".")]
-            found += [Path(place, name) for name in names if not name.startswith(".")]
+        found = _visible(folder)
         images = sorted(map(str, filter(_is_image, found)), key=os.path.split)
         if not images:
-            raise LayoutError(f"{folder} has no images ({' '.join(IMG_EXTENSIONS)})")
+            facts = "; ".join([f"has no images ({' '.join(IMG_EXTENSIONS)})", *_unread(found)])
+            raise LayoutError(f"{folder} {facts}")
         paths += images
         labels += [label] * len(images)
     return ImageSet(FileImages(paths), np.array(labels))
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMG_EXTENSIONS
+    return path.suffix.lower() in SUFFIXES
+
+
+def _visible(folder: Path) -> list[Path]:
+    """List all files at any depth, without hidden files and folders."""
+    found = []
+    for place, inner, names in os.walk(folder):
+        # os.walk descends into the folders in this list.
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    return found
+
+
+def _unread(files: Iterable[Path]) -> list[str]:
+    """Count the files that are not read by suffix, each with what to do."""
+    ends = Counter(file.suffix.lower() for file in files if not _is_image(file))
+    counts = []
+    for end, n in ends.most_common():
+        kind = (guess_type(f"file{end}")[0] or "image").partition("/")[0]
+        hint = f": {remedy(end)}" if end and kind == "image" else ""
+        counts.append(f"{n} {end or 'without suffix'} not read{hint}")
+    return counts
+
+
+def warn_unread(folder: Path) -> None:
+    """Warn of the files below a folder that are not read as images, by suffix."""
+    if counts := _unread(_visible(folder)):
+        warnings.warn("; ".join(counts), stacklevel=2)
 
 
 def read_domainnet(folder: Path) -> Source:

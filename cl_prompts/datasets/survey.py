@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from cl_prompts.datasets.bad_images import Look, Progress, look_at
 from cl_prompts.datasets.classes import domain_names
 from cl_prompts.datasets.csv_table import read_csv
 from cl_prompts.datasets.fingerprint import check_apart, check_files
-from cl_prompts.datasets.folders import holds_domains, read_any_folder
+from cl_prompts.datasets.folders import holds_domains, read_any_folder, warn_unread
 from cl_prompts.datasets.hub import has_test_part, hub_options, read_hf
 from cl_prompts.datasets.source import Source
 from cl_prompts.errors import InputError, first_of
@@ -41,7 +39,7 @@ class Survey:
         classes: names of the classes.
         train_targets, test_targets: labels of the readable images, (n,) or (n, C).
         train, test: facts about these images.
-        remarks: sentences on the split and on files that are not images.
+        remarks: sentences on the split.
         broken: images that cannot be read.
         domains: sorted names of the domains; empty without domains.
     """
@@ -162,13 +160,7 @@ def survey(
     if len(source.classes) < least:
         raise InputError(f"{place} holds {len(source.classes)} classes: at least two are needed")
     if settings["name"] == "folder":
-        below = (file.relative_to(place) for file in place.rglob("*") if file.is_file())
-        # Hidden files and folders hold no data.
-        shown = (file for file in below if not any(part.startswith(".") for part in file.parts))
-        files = Counter(file.suffix.lower() or "without suffix" for file in shown)
-        unread = [f"{n} {end}" for end, n in files.most_common() if end not in IMG_EXTENSIONS]
-        if unread:
-            remarks.append(f"warning: no image files: {', '.join(unread)}")
+        warn_unread(place)
     found = _looked_at(settings, source, remarks, progress)
     return found.as_whole() if whole and "test_percent" in settings else found
 

@@ -1,12 +1,23 @@
 """Folders of images, of domains, and DomainNet: order, links, shares, classes by name."""
 
 import os
+import sys
 from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from cl_prompts.datasets import decoding, folders
+from cl_prompts.datasets.files import LayoutError
 from cl_prompts.datasets.folders import class_folders, holds_domains, scan_images
+from cl_prompts.datasets.survey import survey
+from cl_prompts.experiments.trained.evaluating import labelled_images
+from cl_prompts.experiments.trained.predicting import image_files
 from cl_prompts.scenarios import domain_incremental_split
 from tests.datasets.toys import grey, load, write_image
 
@@ -109,3 +120,57 @@ def test_domainnet_has_the_labels_of_its_lists(tmp_path: Path) -> None:
     assert (data.train.targets.tolist(), grey(data.train)) == ([0, 0, 1], [80, 0, 40])
     assert (data.test.targets.tolist(), grey(data.test)) == ([0, 0, 1], [100, 20, 60])
     assert np.array_equal(data.train.domains, ["clip", "real", "real"])
+
+
+def test_files_that_are_not_read_are_counted_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "SUFFIXES", IMG_EXTENSIONS)  # as without pillow-heif
+    names = ("a.HEIC", "b.heic", "c.gif", "notes.txt", ".hidden.gif", ".git/d.gif", "Makefile")
+    for name in names:
+        file = tmp_path / "cat" / name
+        file.parent.mkdir(exist_ok=True, parents=True)
+        file.touch()
+    counted = (
+        "2 .heic not read: install pillow-heif or convert; 1 .gif not read: convert to PNG or JPEG;"
+        " 1 .txt not read; 1 without suffix not read"
+    )
+    with pytest.raises(LayoutError) as refused:
+        scan_images([tmp_path / "cat"])
+    assert sorted(str(refused.value).split("; ")[1:]) == sorted(counted.split("; "))
+    write_image(tmp_path / "cat" / "e.png")
+    write_image(tmp_path / "cat" / "f.png", 9)
+    readers = (
+        lambda: image_files([tmp_path / "cat"]),
+        lambda: labelled_images(tmp_path),
+        lambda: survey(tmp_path, least=1, whole=True),
+    )
+    for read in readers:
+        with pytest.warns(UserWarning, match="not read") as warned:
+            read()
+        (one,) = warned
+        assert sorted(str(one.message).split("; ")) == sorted(counted.split("; "))
+
+
+def test_heic_is_read_where_pillow_heif_is_installed(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    photo = tmp_path / "cat" / "a.heic"
+    photo.parent.mkdir()
+    Image.new("RGB", (32, 24), (200, 30, 30)).save(photo)
+    (read,) = scan_images([photo.parent]).images
+    assert read.shape == (3, 24, 32)
+    assert abs(read.float().mean((1, 2)) - torch.tensor([200.0, 30, 30])).max() < 6
+
+
+def test_the_optional_library_adds_its_suffixes_and_format(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[int] = []
+    stand_in = SimpleNamespace(register_heif_opener=lambda: calls.append(1))
+    monkeypatch.setitem(sys.modules, "pillow_heif", stand_in)  # type: ignore[arg-type]
+    found = run_path(decoding.__file__)
+    assert calls == [1]
+    assert (".heic" in found["SUFFIXES"], "HEIF" in found["FORMATS"]) == (True, True)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # type: ignore[arg-type]
+    found = run_path(decoding.__file__)
+    assert (".heic" in found["SUFFIXES"], "HEIF" in found["FORMATS"]) == (False, False)

@@ -24,14 +24,17 @@ from cl_prompts.user_code import extra
 
 
 def ls(listed: str | None = None) -> None:
-    """List recipes, strategies, plugins, scenarios, data sets, backbones, or your runs.
+    """List recipes, strategies, plugins, scenarios, data sets, backbones, your runs or models.
 
     Args:
-        listed: one of the lists, or runs.
+        listed: one of the lists, runs, or models.
     """
     from cl_prompts.experiments.cli import listing
 
-    print(listing.listed_runs(Path("runs")) if listed == "runs" else listing.listed(listed))
+    if listed == "models":
+        print(listing.listed_models(MODELS))
+    else:
+        print(listing.listed_runs(Path("runs")) if listed == "runs" else listing.listed(listed))
 
 
 def show(shown: Sequence[str]) -> None:
@@ -268,7 +271,7 @@ def serve(
 
     with nullcontext() if export else listen(host, port) as listening:  # before slow imports
         print(f"loading {new if model is None else model} ...", flush=True)
-        command = extra("cl_prompts.serving.command", "cl-prompts[serve]", "serve")
+        command = extra("cl_prompts.serving.command", '".[serve]" in the clone', "serve")
         from cl_prompts.experiments.trained.model import Model
         from cl_prompts.serving.learner import Learner
 

@@ -6,6 +6,7 @@ Each command is a function, each parameter an argument.
 import argparse
 import inspect
 import os
+import re
 import shlex
 import signal
 import sys
@@ -19,7 +20,7 @@ from types import NoneType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from cl_prompts.checks import fits, words_of
-from cl_prompts.errors import InputError, RunError, one_sentence
+from cl_prompts.errors import InputError, RunError, one_sentence, unknown
 from cl_prompts.experiments.cli.actions import COMMANDS
 from cl_prompts.experiments.executors.signals import Interrupted
 from cl_prompts.experiments.recipes.parameters import argument_sentences
@@ -131,7 +132,9 @@ class Parser(argparse.ArgumentParser):
     """Parser whose errors are one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        """Refuse a command line."""
+        """Refuse a command line; a wrong command names the nearest one."""
+        if wrong := re.search(r"argument COMMAND: invalid choice: '(.*?)'", message):
+            raise unknown("command", wrong[1], [command.__name__ for command in COMMANDS])
         raise InputError(f"{' '.join(message.split())}: see {self.prog} --help")
 
 

@@ -47,7 +47,7 @@ def listed(name: str | None = None) -> str:
     if name is not None:
         kind = {**LISTS, "recipe": "recipes", "backbone": "backbones"}.get(name, name)
         if kind not in found:
-            raise unknown("list", name, [*found, "runs"])
+            raise unknown("list", name, [*found, "runs", "models"])
         found = {kind: found[kind]}
     width = max(len(name) for entries in found.values() for name in entries)
     blocks = []
@@ -114,7 +114,32 @@ def listed_runs(above: Path) -> str:
         rows.append([*map(str, about), began[:16], str(folder)])
     if not rows:
         raise InputError(f"no run below {above}/")
-    rows.insert(0, ["recipe", "method", "seed", "score", "classes", "date", "folder"])
+    return _columns(["recipe", "method", "seed", "score", "classes", "date", "folder"], rows)
+
+
+def listed_models(above: Path) -> str:
+    """Return the models in a folder as a table, the newest last.
+
+    Raises:
+        InputError: there is none.
+    """
+    rows = []
+    for file in sorted(above.glob("*/model.json"), key=lambda file: file.stat().st_mtime):
+        with suppress(InputError, KeyError, TypeError, LookupError):  # damaged
+            card = read_json(file)
+            score, history = card["accuracy"] or {}, card["history"]
+            value = f"{100 * score['value']:.1f} %" if score else "-"
+            images, date = (history[-1]["images"], history[-1]["date"]) if history else (0, "-")
+            about = [card["method"], len(card["classes"]), images, value, date[:16]]
+            rows.append([str(file.parent), *map(str, about)])
+    if not rows:
+        raise InputError(f"no model in {above}/: make one with cl-prompts train FOLDER")
+    return _columns(["model", "method", "classes", "images", "accuracy", "date"], rows)
+
+
+def _columns(head: list[str], rows: list[list[str]]) -> str:
+    """Align the rows of a table below its head."""
+    rows.insert(0, head)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

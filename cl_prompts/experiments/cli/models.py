@@ -63,6 +63,11 @@ def train(
     from cl_prompts.experiments.trained.evaluating import worst_confusions
     from cl_prompts.experiments.trained.training import trained, untrained
 
+    if backbone is not None and weights is None:
+        from cl_prompts.backbones.weights import check_backbone, weight_file
+
+        check_backbone(backbone)
+        weight_file(backbone, "default")  # without a hub, fail before images are read
     with outcomes.progress("image files opened") as opened:
         found = survey(place, progress=opened, whole=True)
     for line in found.lines():
@@ -285,7 +290,7 @@ def _loaded(place: Path, trust_code: bool, device: str = "auto") -> Model:
     from cl_prompts.experiments.trained.model import Model
 
     found = Model.load(place, device=device, trust_code=trust_code)
-    print(f"model: {found}", file=sys.stderr)
+    print(f"model: {place}, {found}", file=sys.stderr)
     return found
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from cl_prompts.datasets.classes import label_matrix
 from cl_prompts.datasets.csv_table import csv_rows
 from cl_prompts.datasets.files import ImageFile
-from cl_prompts.datasets.folders import holds_domains, scan_classes
+from cl_prompts.datasets.folders import holds_domains, scan_classes, warn_unread
 from cl_prompts.datasets.hub import hub_options, labelled_rows
 from cl_prompts.errors import InputError, first_of
 from cl_prompts.experiments.results.history import BeforeAfter, with_groups
@@ -102,6 +102,7 @@ def labelled_images(
     if not place.is_dir():
         raise InputError(f"there is no folder or table {place}")
     found = scan_classes(place, holds_domains(place))
+    warn_unread(place)
     return found.files, [[name] for name in found.targets.tolist()]
 
 

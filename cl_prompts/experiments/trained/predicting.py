@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cl_prompts.datasets.csv_table import csv_rows
 from cl_prompts.datasets.files import ImageFile
-from cl_prompts.datasets.folders import scan_images
+from cl_prompts.datasets.folders import scan_images, warn_unread
 from cl_prompts.datasets.hub import hub_options, labelled_rows
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.run_folder.files import csv_text
@@ -144,6 +144,7 @@ def image_files(paths: Sequence[Path]) -> list[ImageFile]:
             raise InputError(f"{path} is a model: name it before the images")
         elif path.is_dir():
             found += scan_images([path]).files
+            warn_unread(path)
         elif path.is_file():
             found.append(str(path))
         else:
