@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from cl_prompts.checks import one_of
@@ -281,6 +283,24 @@ def multi_label_run_results(
         **(curve.task_ends[-1].scores if curve.task_ends else {}),
     }
     return {name: value if value == value else None for name, value in values.items()}
+
+
+def wrong_label_scores(predicted: ArrayLike, given: ArrayLike, true: ArrayLike) -> dict[str, float]:
+    """Scores of training images whose given label is wrong, each (n,).
+
+    >>> wrong_label_scores([2, 1, 0, 2], given=[2, 2, 1, 0], true=[1, 1, 0, 1])
+    {'memorised': 0.25, 'recovered': 0.5}
+
+    Args:
+        predicted: labels of the model.
+        given: labels that it was trained with.
+        true: right labels.
+
+    Returns:
+        ``memorised``: share of images with the given label; ``recovered``: with the true one.
+    """
+    named = {"memorised": given, "recovered": true}
+    return {name: float(np.mean(np.equal(predicted, one))) for name, one in named.items()}
 
 
 def without_course(results: Mapping[str, float | None]) -> dict[str, float | None]:

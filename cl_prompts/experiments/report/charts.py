@@ -18,7 +18,7 @@ from cl_prompts.experiments.results.aggregates import Band, curves_of, differenc
 from cl_prompts.experiments.results.comparable import conditions_of
 from cl_prompts.experiments.results.comparison import headlines
 from cl_prompts.experiments.results.groups import Group
-from cl_prompts.experiments.results.metrics import BYTES, COMPUTE, Metric
+from cl_prompts.experiments.results.metrics import BYTES, COMPUTE, NOISE, Metric
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Fields = dict[str, object]
@@ -91,7 +91,7 @@ class Charts:
 
     def _costs(self, alike: Mapping[float, Group], limited: Metric) -> tuple[str, list[Fields]]:
         parts, drawn = [*alike.values()], []
-        scores = [one for one in headlines(parts[0]) if one.best is max]
+        scores = [one for one in headlines(parts[0]) if one.best is max and one not in NOISE]
         first, last = scores[0], scores[-1]
         for score, cost in dict.fromkeys([(first, limited), (last, limited), (last, BYTES)]):
             bands = against(cost, score, parts)

@@ -14,12 +14,12 @@ from cl_prompts.errors import InputError, all_of, unknown
 from cl_prompts.experiments.results.aggregates import Aggregate, Difference
 from cl_prompts.experiments.results.comparable import environment_notes
 from cl_prompts.experiments.results.groups import Group, groups
-from cl_prompts.experiments.results.metrics import WIDE, Best, Metric, memory_text
+from cl_prompts.experiments.results.metrics import NOISE, WIDE, Best, Metric, memory_text
 from cl_prompts.experiments.run_folder.files import csv_text, json_text
 from cl_prompts.experiments.run_folder.runs import collect
 
 #: metrics compared by default, where runs have them
-_HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last")
+_HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last", *(n.key for n in NOISE))
 
 _MEANS = (
     "Mean ± sample standard deviation over seeds. Bold: the best mean, and each mean whose"

@@ -142,7 +142,7 @@ def groups(
     by_recipe: dict[str, list[tuple[Conditions, list[RunRecord]]]] = defaultdict(list)
     for conditions, members in tables(runs):
         recipes = dict.fromkeys(str(run.summary["recipe"]) for run in members)
-        by_recipe[", ".join(recipes)].append((conditions, members))
+        by_recipe[", ".join([*recipes, *_noise(conditions)])].append((conditions, members))
     parts: list[Group] = []
     for recipe, divided in by_recipe.items():
         divided.sort(key=lambda table: -len(table[1]))
@@ -158,6 +158,16 @@ def groups(
         if parts and not named_rows(name, labels):
             raise unknown("row of these runs", name, labels)
     return [part for part in (part.choose(reference, rows) for part in parts) if part.rows]
+
+
+def _noise(conditions: Conditions) -> list[str]:
+    """Label noise in words for titles; empty without noise."""
+    if "label_noise.name" not in conditions:
+        return []
+    rate = conditions["label_noise.rate"]
+    return [
+        f"{conditions['label_noise.name']} label noise" + (f" {rate:g}" if rate is not None else "")
+    ]
 
 
 def _plain(value: object) -> str:
