@@ -282,8 +282,9 @@ def as_dataset(
             ``.targets``: one integer 0..C-1 per image, or a row of C zeros and ones per image
             (multi-label). A multi-label set may have ``.ignored``, (n, C) bool: pairs of image and
             class that average precision ignores. Both may have ``.domains``, (n,): the name or
-            number of each image's domain, and ``.groups``, (C,): the group of each class. They apply their own transforms; see ``PrivateRandom``
-            for reproducible augmentation. An ``ImageSet`` is used unchanged.
+            number of each image's domain, and ``.groups``, (C,): the group of each class. They
+            apply their own transforms; see ``PrivateRandom`` for reproducible augmentation. An
+            ``ImageSet`` is used unchanged.
         classes: names of the C classes; None for "0", "1", ...
         name: of the data set.
         mean, std: statistics of its pixels, per channel.

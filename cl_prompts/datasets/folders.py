@@ -53,6 +53,7 @@ def read_any_folder(
     scanned = [scan_classes(root, domains or groups) for root in roots]
     pairs: list[tuple[str, str]] = []
     for part in scanned if groups else ():
+        assert part.domains is not None
         pairs += zip(part.targets.tolist(), part.domains.tolist(), strict=True)
         part.domains = None
     return source_of(*numbered(scanned), test_percent, split_seed, pairs)

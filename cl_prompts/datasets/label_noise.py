@@ -4,11 +4,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
-from cl_prompts.checks import Share, fits, one_of, shown
+from cl_prompts.checks import Share, Size, fits, one_of, shown
 from cl_prompts.datasets.classes import (
     Items,
     choose_classes,
@@ -25,6 +24,29 @@ from cl_prompts.errors import InputError
 #: kinds for one label per image, and for several
 _KINDS = (("symmetric", "similar", "pairs"), ("missing", "extra"))
 _GIVEN = "given"
+#: The superclasses of CIFAR-100 (Krizhevsky, 2009). Their classes are not consecutive labels.
+CIFAR100_GROUPS = {
+    "aquatic_mammals": "beaver dolphin otter seal whale",
+    "fish": "aquarium_fish flatfish ray shark trout",
+    "flowers": "orchid poppy rose sunflower tulip",
+    "food_containers": "bottle bowl can cup plate",
+    "fruit_and_vegetables": "apple mushroom orange pear sweet_pepper",
+    "household_electrical_devices": "clock keyboard lamp telephone television",
+    "household_furniture": "bed chair couch table wardrobe",
+    "insects": "bee beetle butterfly caterpillar cockroach",
+    "large_carnivores": "bear leopard lion tiger wolf",
+    "large_man-made_outdoor_things": "bridge castle house road skyscraper",
+    "large_natural_outdoor_scenes": "cloud forest mountain plain sea",
+    "large_omnivores_and_herbivores": "camel cattle chimpanzee elephant kangaroo",
+    "medium_mammals": "fox porcupine possum raccoon skunk",
+    "non-insect_invertebrates": "crab lobster snail spider worm",
+    "people": "baby boy girl man woman",
+    "reptiles": "crocodile dinosaur lizard snake turtle",
+    "small_mammals": "hamster mouse rabbit shrew squirrel",
+    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
+    "vehicles_1": "bicycle bus motorcycle pickup_truck train",
+    "vehicles_2": "lawn_mower rocket streetcar tank tractor",
+}
 
 
 @dataclass(frozen=True)
@@ -62,11 +84,12 @@ class LabelNoise:
     rate: Share | None = None
     pairs: dict[str | int, str | int] | None = None
     file: str | None = None
-    seed: int | None = None
+    seed: Size | None = None
 
     def __post_init__(self) -> None:
         one_of("kind of label noise", self.kind, (*_KINDS[0], *_KINDS[1], _GIVEN))
-        fits("rate", self.rate, Share | None, of="label_noise")
+        for name, kind in (("rate", Share), ("seed", Size)):
+            fits(name, getattr(self, name), kind | None, of="label noise")
         used = {
             "rate": self.kind != _GIVEN,
             "pairs": self.kind == "pairs",
@@ -98,7 +121,9 @@ class LabelNoise:
         if self.kind not in (*_KINDS[labels.ndim - 1], _GIVEN):
             has = ("one label", "several labels")[labels.ndim - 1]
             fit = " or ".join(_KINDS[labels.ndim - 1])
-            raise InputError(f"{self.kind} label noise needs other data than {has}: use {fit}")
+            raise InputError(
+                f"{self.kind} label noise does not fit images with {has} each: use {fit}"
+            )
         if not isinstance(train, ImageSet):
             domains = domains_of("train.domains", train)
             groups = tuple(getattr(train, "groups", ()))
@@ -146,7 +171,7 @@ class LabelNoise:
             chosen = [[_label(names, name) for name in side] for side in sides]
             return dict(zip(*chosen, strict=True))
         found: dict[int, int] = {}
-        for members in _members(train) if self.kind == "similar" else ():
+        for members in _members(train, names) if self.kind == "similar" else ():
             found |= zip(members, [*members[1:], members[0]], strict=True)
         return found
 
@@ -156,7 +181,9 @@ class LabelNoise:
         wrong, n = np.count_nonzero(train.targets != train.true), train.targets.size
         pairs = "pairs of training image and class" if train.multi_label else "training labels"
         rate = "" if self.rate is None else f" at rate {self.rate:g}"
-        alone = sum(len(one) == 1 for one in _members(train)) if self.kind == "similar" else 0
+        alone = 0
+        if self.kind == "similar":
+            alone = sum(len(own) == 1 for own in _members(train, data.classes))
         kept = f"; {alone} classes are alone in their group and keep their labels" if alone else ""
         return (
             f"{self.kind} label noise{rate}: {wrong} of {n} {pairs} are wrong, and the labels of"
@@ -168,41 +195,46 @@ def _label(names: Sequence[str], name: str | int) -> int:
     return int(choose_classes("label_noise.pairs", names, [name])[0])
 
 
-def _members(train: ImageSet) -> list[list[int]]:
+def _members(train: ImageSet, names: Sequence[str]) -> list[list[int]]:
     """Return the classes of each group, in the order of labels."""
-    if not train.groups:
+    known = {name: group for group, own in CIFAR100_GROUPS.items() for name in own.split()}
+    groups = train.groups or [known[name] for name in names if name in known]
+    if len(groups) != len(names):
         raise InputError(
-            "similar label noise needs groups of classes: use cifar100, a table with a column"
-            " group, dataset.groups=true for nested folders, or label_noise=pairs"
+            "similar label noise needs groups of classes: use classes of CIFAR-100, a table with a"
+            " column group, dataset.groups=true for nested folders, or label_noise=pairs"
         )
     found: dict[str, list[int]] = {}
-    for label in labels_in(train.targets if train.true is None else train.true).tolist():
-        found.setdefault(train.groups[label], []).append(label)
+    for label in labels_in(train.truth).tolist():
+        found.setdefault(groups[label], []).append(label)
     return [*found.values()]
 
 
 def _given(file: Path, train: ImageSet, names: Sequence[str]) -> np.ndarray:
     """Return the labels of a file in the order of the training images."""
-    found = _array(file) if file.suffix == ".npy" else _table(file, train)
+    found: Sequence[Sequence[object]] = (
+        _array(file) if file.suffix == ".npy" else _table(file, train)
+    )
     if len(found) != len(train):
         raise InputError(
             f"{file} has labels of {len(found)} images, and there are {len(train)} training"
             " images: give one row for each"
         )
     # Names come last: a class may be called as the label of another.
-    known: dict[object, int] = {i: i for i in range(len(names))}
-    known |= {str(i): i for i in range(len(names))} | {name: i for i, name in enumerate(names)}
+    labels = range(len(names))
+    known: dict[object, int] = {key: label for label in labels for key in (label, str(label))}
+    known |= {name: label for label, name in enumerate(names)}
     for row, own in enumerate(found):
         if not known.keys() >= {*own} or not (train.multi_label or len(own) == 1):
             rule = "class names or labels" if train.multi_label else "one class name or label"
             raise InputError(f"row {row} of {file} has {shown(own)}: give {rule}")
     numbers = [[known[name] for name in own] for own in found]
     if train.multi_label:
-        return label_matrix(numbers, range(len(names)))
+        return label_matrix(numbers, labels)
     return np.array(numbers, dtype=train.targets.dtype)[:, 0]
 
 
-def _array(file: Path) -> list[list[object]]:
+def _array(file: Path) -> list[list[int]]:
     """Return the labels of each row of a .npy file."""
     try:
         found = np.load(file, allow_pickle=False)
@@ -213,7 +245,7 @@ def _array(file: Path) -> list[list[object]]:
 
 def _table(file: Path, train: ImageSet) -> list[list[str]]:
     """Return the classes of each training image in a CSV file."""
-    text = file.read_text("utf-8-sig").splitlines()
+    text = file.read_text("utf-8-sig", "replace").splitlines()
     if text[:1] == ["label"]:
         return [[*filter(None, line.strip().split(";"))] for line in text[1:]]
     rows = {os.path.abspath(file.parent / row.path): row.labels for row in csv_rows(file)}

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torchvision.datasets import CIFAR10, CIFAR100
+from torchvision.datasets import CIFAR10
 
 from cl_prompts.datasets.classes import label_matrix
 from cl_prompts.datasets.dataset import ImageSet
@@ -27,29 +27,6 @@ VOC_CLASSES: tuple[str, ...] = (
     *("train", "tvmonitor"),
 )
 Difficult = Literal["negative", "ignore"]
-#: The superclasses of CIFAR-100 (Krizhevsky, 2009), which are not consecutive.
-CIFAR100_GROUPS = {
-    "aquatic_mammals": "beaver dolphin otter seal whale",
-    "fish": "aquarium_fish flatfish ray shark trout",
-    "flowers": "orchid poppy rose sunflower tulip",
-    "food_containers": "bottle bowl can cup plate",
-    "fruit_and_vegetables": "apple mushroom orange pear sweet_pepper",
-    "household_electrical_devices": "clock keyboard lamp telephone television",
-    "household_furniture": "bed chair couch table wardrobe",
-    "insects": "bee beetle butterfly caterpillar cockroach",
-    "large_carnivores": "bear leopard lion tiger wolf",
-    "large_man-made_outdoor_things": "bridge castle house road skyscraper",
-    "large_natural_outdoor_scenes": "cloud forest mountain plain sea",
-    "large_omnivores_and_herbivores": "camel cattle chimpanzee elephant kangaroo",
-    "medium_mammals": "fox porcupine possum raccoon skunk",
-    "non-insect_invertebrates": "crab lobster snail spider worm",
-    "people": "baby boy girl man woman",
-    "reptiles": "crocodile dinosaur lizard snake turtle",
-    "small_mammals": "hamster mouse rabbit shrew squirrel",
-    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
-    "vehicles_1": "bicycle bus motorcycle pickup_truck train",
-    "vehicles_2": "lawn_mower rocket streetcar tank tractor",
-}
 
 
 def read_cifar(kind: type[CIFAR10], folder: Path, download: bool = False) -> Source:
@@ -58,10 +35,7 @@ def read_cifar(kind: type[CIFAR10], folder: Path, download: bool = False) -> Sou
     found = [kind(above, train=train, download=download) for train in (True, False)]
     images = [torch.from_numpy(part.data).permute(0, 3, 1, 2) for part in found]
     labels = [np.asarray(part.targets, dtype=np.int64) for part in found]
-    classes = tuple(found[0].classes)
-    group = {name: group for group, own in CIFAR100_GROUPS.items() for name in own.split()}
-    groups = tuple(group[name] for name in classes) if kind is CIFAR100 else ()
-    return Source([*map(ImageSet, images, labels)], classes, groups)
+    return Source([*map(ImageSet, images, labels)], tuple(found[0].classes))
 
 
 def read_imagenet_r(folder: Path) -> Source:

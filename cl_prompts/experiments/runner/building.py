@@ -228,7 +228,8 @@ def check_plan(plan: Sequence[RunConfig], resources: Resources) -> tuple[Run, li
     for settings in different.values():
         built = build_run(settings, resources)
         noise = noise_of(settings)
-        notes = [] if noise is None else [noise.says(built.data)]
+        own = built.data.later if isinstance(built.data, JoinedDataSet) else built.data
+        notes = [] if noise is None else [noise.says(own)]
         found.update(dict.fromkeys([*notes, *built.warnings()]))
     return built, list(found)
 

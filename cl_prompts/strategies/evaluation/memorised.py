@@ -55,14 +55,14 @@ def memorised(
     seen = strategy.model.seen if budget is None else budget.arrived
     predicted = np.zeros_like(train.targets)
     threshold = getattr(model, "score_threshold", None)
-    for rows, scores in evaluator.logits(model, seen):
+    for batch, scores in evaluator.logits(model, seen):
         if not train.multi_label:
             found = scores.argmax(dim=1)
         elif threshold is None:
             found = scores.sigmoid() > THRESHOLDS[0]
         else:
             found = scores > threshold
-        predicted[chosen[rows]] = found.cpu()
+        predicted[chosen[batch.numpy()]] = found.cpu().numpy()
     evaluator.close()
     own.images += evaluator.images
     own.macs += evaluator.macs
