@@ -293,20 +293,26 @@ def as_dataset(
         InputError: invalid labels, or a class without training or test images.
     """
     what = f"data set {name!r}"
-    parts: list[ImageSet] = []
-    for part, data in (("training", train), ("test", test)):
-        labels = labels_of(f"the {part} labels of {what}", data)
-        ignored = ignored_of(data)
-        domains = domains_of(f".domains of the {part} images of {what}", data)
-        images = ImagesOf(data)
-        groups = tuple(getattr(data, "groups", ()))
-        made = ImageSet(images, labels, ignored=ignored, domains=domains, groups=groups)
-        parts.append(data if isinstance(data, ImageSet) else made)
+    parts = [image_set(train, "training", what), image_set(test, "test", what)]
     targets = parts[0].targets
     n_classes = targets.shape[1] if targets.ndim == 2 else len(np.unique(targets))
     names = tuple(map(str, range(n_classes) if classes is None else classes))
     check_classes(what, targets, parts[1].targets, names)
     return DataSet(name, parts[0], parts[1], names, mean, std)
+
+
+def image_set(data: Items, part: str = "training", what: str = "this data set") -> ImageSet:
+    """Return a map-style data set, see :func:`as_dataset`, as an ``ImageSet``.
+
+    Raises:
+        InputError: invalid labels or domains.
+    """
+    labels = labels_of(f"the {part} labels of {what}", data)
+    domains = domains_of(f".domains of the {part} images of {what}", data)
+    if isinstance(data, ImageSet):
+        return data
+    ignored, groups = ignored_of(data), tuple(getattr(data, "groups", ()))
+    return ImageSet(ImagesOf(data), labels, ignored=ignored, domains=domains, groups=groups)
 
 
 class ImagesOf:

@@ -8,62 +8,39 @@ from pathlib import Path
 import numpy as np
 
 from cl_prompts.checks import Share, Size, fits, one_of, shown
-from cl_prompts.datasets.classes import (
-    Items,
-    choose_classes,
-    domains_of,
-    ignored_of,
-    label_matrix,
-    labels_in,
-    labels_of,
-)
+from cl_prompts.datasets.classes import Items, choose_classes, label_matrix, labels_in
 from cl_prompts.datasets.csv_table import csv_rows
-from cl_prompts.datasets.dataset import DataSet, ImageSet, ImagesOf
-from cl_prompts.errors import InputError
+from cl_prompts.datasets.dataset import DataSet, ImageSet, image_set
+from cl_prompts.errors import InputError, all_of, first_of
 
-#: kinds for one label per image, and for several
-_KINDS = (("symmetric", "similar", "pairs"), ("missing", "extra"))
-_GIVEN = "given"
+#: kinds for one label per image, and for several; both may have given labels
+_KINDS = (("symmetric", "similar", "pairs", "given"), ("missing", "extra", "given"))
 #: The superclasses of CIFAR-100 (Krizhevsky, 2009). Their classes are not consecutive labels.
-CIFAR100_GROUPS = {
-    "aquatic_mammals": "beaver dolphin otter seal whale",
-    "fish": "aquarium_fish flatfish ray shark trout",
-    "flowers": "orchid poppy rose sunflower tulip",
-    "food_containers": "bottle bowl can cup plate",
-    "fruit_and_vegetables": "apple mushroom orange pear sweet_pepper",
-    "household_electrical_devices": "clock keyboard lamp telephone television",
-    "household_furniture": "bed chair couch table wardrobe",
-    "insects": "bee beetle butterfly caterpillar cockroach",
-    "large_carnivores": "bear leopard lion tiger wolf",
-    "large_man-made_outdoor_things": "bridge castle house road skyscraper",
-    "large_natural_outdoor_scenes": "cloud forest mountain plain sea",
-    "large_omnivores_and_herbivores": "camel cattle chimpanzee elephant kangaroo",
-    "medium_mammals": "fox porcupine possum raccoon skunk",
-    "non-insect_invertebrates": "crab lobster snail spider worm",
-    "people": "baby boy girl man woman",
-    "reptiles": "crocodile dinosaur lizard snake turtle",
-    "small_mammals": "hamster mouse rabbit shrew squirrel",
-    "trees": "maple_tree oak_tree palm_tree pine_tree willow_tree",
-    "vehicles_1": "bicycle bus motorcycle pickup_truck train",
-    "vehicles_2": "lawn_mower rocket streetcar tank tractor",
-}
+CIFAR100_GROUPS = """\
+beaver dolphin otter seal whale; aquarium_fish flatfish ray shark trout; orchid poppy rose sunflower
+tulip; bottle bowl can cup plate; apple mushroom orange pear sweet_pepper; clock keyboard lamp
+telephone television; bed chair couch table wardrobe; bee beetle butterfly caterpillar cockroach;
+bear leopard lion tiger wolf; bridge castle house road skyscraper; cloud forest mountain plain sea;
+camel cattle chimpanzee elephant kangaroo; fox porcupine possum raccoon skunk; crab lobster snail
+spider worm; baby boy girl man woman; crocodile dinosaur lizard snake turtle; hamster mouse rabbit
+shrew squirrel; maple_tree oak_tree palm_tree pine_tree willow_tree; bicycle bus motorcycle
+pickup_truck train; lawn_mower rocket streetcar tank tractor"""
 
 
 @dataclass(frozen=True)
 class LabelNoise:
     """Wrong labels of training images.
 
-    Of each class with n training images, exactly ``round(rate * n)`` get a wrong label. Each class
-    has a private generator, and a higher rate keeps the wrong labels of a lower one. Sources:
-    Patrini et al., CVPR 2017 (symmetric and class-dependent noise); Bang et al., CVPR 2022 (in
-    blurry streams).
+    Of each class with n training images, exactly ``round(rate * n)`` get a wrong label. A higher
+    rate keeps the wrong labels of a lower one. Sources: Patrini et al., CVPR 2017 (arXiv
+    1609.03683); in blurry streams, Bang et al., CVPR 2022 (arXiv 2203.15355).
 
     Example:
         >>> class Photos(list):
         ...     targets = [0] * 5 + [1] * 5
         >>> noise = LabelNoise("symmetric", rate=0.2, seed=1)
         >>> noise.apply(Photos(range(10))).targets.tolist()
-        [0, 1, 0, 0, 0, 1, 1, 1, 1, 0]
+        [0, 0, 0, 0, 1, 1, 0, 1, 1, 1]
 
     Args:
         kind: symmetric, similar, pairs, missing, extra or given.
@@ -87,20 +64,15 @@ class LabelNoise:
     seed: Size | None = None
 
     def __post_init__(self) -> None:
-        one_of("kind of label noise", self.kind, (*_KINDS[0], *_KINDS[1], _GIVEN))
+        one_of("kind of label noise", self.kind, {*_KINDS[0], *_KINDS[1]})
         for name, kind in (("rate", Share), ("seed", Size)):
             fits(name, getattr(self, name), kind | None, of="label noise")
-        used = {
-            "rate": self.kind != _GIVEN,
-            "pairs": self.kind == "pairs",
-            "file": self.kind == _GIVEN,
-        }
-        for name, needed in used.items():
-            if needed is (getattr(self, name) is None):
+        needed = {"given": ("file",), "pairs": ("rate", "pairs")}.get(self.kind, ("rate",))
+        for name in ("rate", "pairs", "file"):
+            if (name in needed) is (getattr(self, name) is None):
+                needs, do = ("needs", "add") if name in needed else ("does not use", "leave out")
                 raise InputError(
-                    f"{self.kind} label noise needs label_noise.{name}: add it"
-                    if needed
-                    else f"{self.kind} label noise does not use label_noise.{name}: leave it out"
+                    f"{self.kind} label noise {needs} a {name}: {do} label_noise.{name}"
                 )
 
     def apply(self, train: Items, classes: Sequence[str] = (), seed: int = 1) -> ImageSet:
@@ -115,32 +87,25 @@ class LabelNoise:
             InputError: labels that the noise does not fit, a damaged file, or a class that would
                 lose all training images.
         """
-        labels = labels_of("the training labels", train)
-        n_classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
+        images = image_set(train)
+        labels, kinds = images.targets, _KINDS[images.multi_label]
+        n_classes = labels.shape[1] if images.multi_label else int(labels.max()) + 1
         names = [*(classes or getattr(train, "classes", ()) or map(str, range(n_classes)))]
-        if self.kind not in (*_KINDS[labels.ndim - 1], _GIVEN):
-            has = ("one label", "several labels")[labels.ndim - 1]
-            fit = " or ".join(_KINDS[labels.ndim - 1])
+        if self.kind not in kinds:
+            has = "several labels" if images.multi_label else "one label"
             raise InputError(
-                f"{self.kind} label noise does not fit images with {has} each: use {fit}"
+                f"{self.kind} label noise does not fit images with {has} each: use"
+                f" {all_of(kinds, 'or')}"
             )
-        if not isinstance(train, ImageSet):
-            domains = domains_of("train.domains", train)
-            groups = tuple(getattr(train, "groups", ()))
-            train = ImageSet(
-                ImagesOf(train), labels, ignored=ignored_of(train), domains=domains, groups=groups
-            )
-        if self.kind == _GIVEN:
-            given = _given(Path(str(self.file)).expanduser(), train, names)
+        if self.file is not None:
+            given = _given(Path(self.file).expanduser(), images, names)
         else:
-            given = self._changed(train, names, seed if self.seed is None else self.seed)
-        lost = np.setdiff1d(labels_in(labels), labels_in(given)).tolist()
-        if lost:
+            given = self._changed(images, names, seed if self.seed is None else self.seed)
+        for lost in np.setdiff1d(labels_in(labels), labels_in(given)).tolist():
             raise InputError(
-                f"label noise leaves class {names[lost[0]]!r} without training images: lower"
-                " label_noise.rate"
+                f"label noise leaves class {names[lost]!r} without training images: lower the rate"
             )
-        return replace(train, targets=given, true=labels)
+        return replace(images, targets=given, true=labels)
 
     def _changed(self, train: ImageSet, names: Sequence[str], seed: int) -> np.ndarray:
         """Return the labels with those of each class's share changed."""
@@ -148,7 +113,7 @@ class LabelNoise:
         rate, present = float(self.rate or 0), labels_in(labels)
         if len(present) < 2:
             raise InputError("label noise needs two classes: add images of another one")
-        wrong_class = {} if several else self._wrong_classes(train, names)
+        wrong_class = self._wrong_classes(train, names)
         for place, label in enumerate(present.tolist()):
             random = np.random.default_rng([seed, label])
             column = labels[:, label] if several else labels == label
@@ -166,11 +131,10 @@ class LabelNoise:
 
     def _wrong_classes(self, train: ImageSet, names: Sequence[str]) -> dict[int, int]:
         """Return the wrong class of each class, for "pairs" and "similar"."""
-        if self.pairs is not None:
-            sides = [[*self.pairs], [*self.pairs.values()]]
-            chosen = [[_label(names, name) for name in side] for side in sides]
-            return dict(zip(*chosen, strict=True))
         found: dict[int, int] = {}
+        for pair in (self.pairs or {}).items():
+            right, wrong = (choose_classes("label_noise.pairs", names, [name])[0] for name in pair)
+            found[int(right)] = int(wrong)
         for members in _members(train, names) if self.kind == "similar" else ():
             found |= zip(members, [*members[1:], members[0]], strict=True)
         return found
@@ -179,30 +143,26 @@ class LabelNoise:
         """Describe the labels of a data set after :meth:`apply`, in a sentence."""
         train = data.train
         wrong, n = np.count_nonzero(train.targets != train.true), train.targets.size
-        pairs = "pairs of training image and class" if train.multi_label else "training labels"
+        what = "pairs of training image and class" if train.multi_label else "training labels"
         rate = "" if self.rate is None else f" at rate {self.rate:g}"
-        alone = 0
-        if self.kind == "similar":
-            alone = sum(len(own) == 1 for own in _members(train, data.classes))
-        kept = f"; {alone} classes are alone in their group and keep their labels" if alone else ""
+        members = _members(train, data.classes) if self.kind == "similar" else []
+        alone = sum(len(group) == 1 for group in members)
         return (
-            f"{self.kind} label noise{rate}: {wrong} of {n} {pairs} are wrong, and the labels of"
-            f" {len(data.test)} test images are not changed{kept}"
+            f"{self.kind} label noise{rate}: {wrong} of {n} {what} are wrong, and the labels of"
+            f" {len(data.test)} test images are not changed"
+            + f"; {alone} classes are alone in their group and keep their labels"
+            * bool(alone)
         )
-
-
-def _label(names: Sequence[str], name: str | int) -> int:
-    return int(choose_classes("label_noise.pairs", names, [name])[0])
 
 
 def _members(train: ImageSet, names: Sequence[str]) -> list[list[int]]:
     """Return the classes of each group, in the order of labels."""
-    known = {name: group for group, own in CIFAR100_GROUPS.items() for name in own.split()}
+    known = {name: own for own in CIFAR100_GROUPS.split(";") for name in own.split()}
     groups = train.groups or [known[name] for name in names if name in known]
     if len(groups) != len(names):
         raise InputError(
-            "similar label noise needs groups of classes: use classes of CIFAR-100, a table with a"
-            " column group, dataset.groups=true for nested folders, or label_noise=pairs"
+            "similar label noise needs groups of classes: use CIFAR-100, a table with a column"
+            " group, or nested folders with dataset.groups=true"
         )
     found: dict[str, list[int]] = {}
     for label in labels_in(train.truth).tolist():
@@ -212,18 +172,18 @@ def _members(train: ImageSet, names: Sequence[str]) -> list[list[int]]:
 
 def _given(file: Path, train: ImageSet, names: Sequence[str]) -> np.ndarray:
     """Return the labels of a file in the order of the training images."""
-    found: Sequence[Sequence[object]] = (
-        _array(file) if file.suffix == ".npy" else _table(file, train)
-    )
+    labels = range(len(names))
+    known: dict[object, int] = dict(zip(map(str, labels), labels, strict=True))
+    if file.suffix == ".npy":
+        found = _array(file)
+    else:
+        found = _table(file, train)
+        known |= zip(names, labels, strict=True)  # also a name that is the label of another class
     if len(found) != len(train):
         raise InputError(
             f"{file} has labels of {len(found)} images, and there are {len(train)} training"
             " images: give one row for each"
         )
-    # Names come last: a class may be called as the label of another.
-    labels = range(len(names))
-    known: dict[object, int] = {key: label for label in labels for key in (label, str(label))}
-    known |= {name: label for label, name in enumerate(names)}
     for row, own in enumerate(found):
         if not known.keys() >= {*own} or not (train.multi_label or len(own) == 1):
             rule = "class names or labels" if train.multi_label else "one class name or label"
@@ -234,13 +194,14 @@ def _given(file: Path, train: ImageSet, names: Sequence[str]) -> np.ndarray:
     return np.array(numbers, dtype=train.targets.dtype)[:, 0]
 
 
-def _array(file: Path) -> list[list[int]]:
+def _array(file: Path) -> list[list[str]]:
     """Return the labels of each row of a .npy file."""
     try:
         found = np.load(file, allow_pickle=False)
     except ValueError as error:
         raise InputError(f"{file} is not an array of numbers: np.save the labels alone") from error
-    return [np.flatnonzero(row).tolist() if np.ndim(row) else [row.item()] for row in found]
+    rows = map(np.flatnonzero, found) if found.ndim == 2 else found.reshape(-1, 1)
+    return [[*map(str, row)] for row in rows]
 
 
 def _table(file: Path, train: ImageSet) -> list[list[str]]:
@@ -250,9 +211,10 @@ def _table(file: Path, train: ImageSet) -> list[list[str]]:
         return [[*filter(None, line.strip().split(";"))] for line in text[1:]]
     rows = {os.path.abspath(file.parent / row.path): row.labels for row in csv_rows(file)}
     paths = [os.path.abspath(str(path)) for path in train.files]
-    if len(rows) != len(train):
+    if not paths:
+        raise InputError(f"training images have no paths: give {file} one column, label")
+    if len(rows) != len(paths):
         return [*rows.values()]
-    lacking = next((path for path in paths if path not in rows), None)
-    if lacking or not paths:
-        raise InputError(f"{file} has no row for training image {lacking}: give one row for each")
+    if lacking := [path for path in paths if path not in rows]:
+        raise InputError(f"{file} has no row for {first_of(lacking, 1)}: add one")
     return [rows[path] for path in paths]

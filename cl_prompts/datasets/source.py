@@ -53,11 +53,7 @@ def source_of(
     """Return all images of a data set; those of a single part are split at random.
 
     They are split within each class, or each class of each domain; see :func:`split_rows`.
-
-    Args:
-        parts, classes: see :class:`Source`.
-        test_percent, seed: see :func:`split_rows`.
-        groups: pairs of a class and its group, repeated or not; empty without groups.
+    ``groups`` are pairs of a class and its group, each perhaps repeated.
 
     Raises:
         LayoutError: a class in two groups.

@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor
 
 from cl_prompts.checks import one_of
@@ -218,7 +216,7 @@ def results(
     Keys: the last task's ``scores``, if any; ``a_auc``, ``a_last``, ``a_avg``, ``forgetting``
     (class-wise), ``task_forgetting``, ``bwt``, ``fwt``; ``a_last_by_task`` and ``a_avg_by_task``
     (:func:`accuracy_by_task`, final and mean over task ends); and the other definitions of
-    forgetting, ``f_last``, ``forgetting_anytime``, ``forgetting_first``, ``task_forgetting_l2p``,
+    forgetting, ``f_last``, ``forgetting_anytime``, ``task_forgetting_l2p``,
     ``task_forgetting_one_step`` and ``task_forgetting_one_step_pooled``.
 
     Args:
@@ -243,7 +241,6 @@ def results(
         # Definitions of forgetting in papers: docs/reference/definitions.md
         "f_last": forgetting(curve, definition="f_last"),
         "forgetting_anytime": forgetting(curve, definition="anytime"),
-        "forgetting_first": forgetting(curve, definition="first"),
         "task_forgetting_l2p": task_forgetting(curve, new_classes, definition="l2p"),
         "task_forgetting_one_step": task_forgetting(curve, new_classes, definition="one_step"),
         "task_forgetting_one_step_pooled": task_forgetting(
@@ -283,24 +280,6 @@ def multi_label_run_results(
         **(curve.task_ends[-1].scores if curve.task_ends else {}),
     }
     return {name: value if value == value else None for name, value in values.items()}
-
-
-def wrong_label_scores(predicted: ArrayLike, given: ArrayLike, true: ArrayLike) -> dict[str, float]:
-    """Scores of training images whose given label is wrong, each (n,).
-
-    >>> wrong_label_scores([2, 1, 0, 2], given=[2, 2, 1, 0], true=[1, 1, 0, 1])
-    {'memorised': 0.25, 'recovered': 0.5}
-
-    Args:
-        predicted: labels of the model.
-        given: labels that it was trained with.
-        true: right labels.
-
-    Returns:
-        ``memorised``: share of images with the given label; ``recovered``: with the true one.
-    """
-    named = {"memorised": given, "recovered": true}
-    return {name: float(np.mean(np.equal(predicted, one))) for name, one in named.items()}
 
 
 def without_course(results: Mapping[str, float | None]) -> dict[str, float | None]:

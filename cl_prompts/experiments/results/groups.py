@@ -162,12 +162,8 @@ def groups(
 
 def _noise(conditions: Conditions) -> list[str]:
     """Label noise in words for titles; empty without noise."""
-    if "label_noise.name" not in conditions:
-        return []
-    rate = conditions["label_noise.rate"]
-    return [
-        f"{conditions['label_noise.name']} label noise" + (f" {rate:g}" if rate is not None else "")
-    ]
+    kind, rate = (conditions.get(f"label_noise.{key}") for key in ("name", "rate"))
+    return [] if kind is None else [f"{kind} label noise" + ("" if rate is None else f" {rate:g}")]
 
 
 def _plain(value: object) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch.utils.data import Subset
 
+from cl_prompts.datasets.collate import LabelledItems
 from cl_prompts.datasets.dataset import ImageSet
-from cl_prompts.metrics.continual import wrong_label_scores
 from cl_prompts.metrics.multi_label import THRESHOLDS
 from cl_prompts.strategies.base.online import OnlineStrategy
 from cl_prompts.strategies.evaluation.anytime import AnytimeEvaluation
@@ -20,21 +20,17 @@ def memorised(
     tasks: Sequence[np.ndarray],
     visible: np.ndarray,
 ) -> dict[str, float]:
-    """Return the shares of wrong labels that a trained model predicts, and that it corrects.
+    """Return ``memorised`` and ``recovered``, or nothing if no label of the stream is wrong.
 
-    With several labels per image, the model's own threshold decides. The cost counts as that of an
-    evaluation.
+    These are the shares of the images with a wrong label for which the trained model predicts that
+    label, and the right one; with several labels, of the pairs of image and class. The cost counts
+    as that of an evaluation.
 
     Args:
-        strategy: after training.
-        anytime: its evaluation.
+        strategy, anytime: after training.
         train: training images without augmentation, with ``true`` labels.
         tasks: rows of each task of the stream.
-        visible: annotated classes of each task, (tasks, C) bool; for several labels per image.
-
-    Returns:
-        see :func:`~cl_prompts.metrics.continual.wrong_label_scores`; empty if no label of the
-        stream is wrong.
+        visible: annotated classes of each task, (tasks, C) bool.
     """
     differ = train.targets != train.true
     shown = np.zeros_like(differ)
@@ -44,15 +40,13 @@ def memorised(
     chosen = np.flatnonzero(differ if differ.ndim == 1 else differ.any(axis=1))
     if not len(chosen):
         return {}
-    images = Subset(train, chosen.tolist())
-    images.targets = train.targets[chosen]  # type: ignore[attr-defined]
-    own = anytime.evaluator
-    evaluator = CachedEvaluator(
-        images, batch_size=own.batch_size, device=own.device, num_workers=own.num_workers
-    )
-    budget = strategy.budget
-    model = (None if budget is None else budget.served) or strategy.model
-    seen = strategy.model.seen if budget is None else budget.arrived
+    images = LabelledItems(Subset(train, chosen.tolist()), train.targets[chosen])
+    own, budget = anytime.evaluator, strategy.budget
+    given = {"batch_size": own.batch_size, "num_workers": own.num_workers}
+    evaluator = CachedEvaluator(images, device=own.device, **given)
+    model, seen = strategy.model, strategy.model.seen
+    if budget is not None:
+        model, seen = budget.served or model, budget.arrived
     predicted = np.zeros_like(train.targets)
     threshold = getattr(model, "score_threshold", None)
     for batch, scores in evaluator.logits(model, seen):
@@ -66,4 +60,5 @@ def memorised(
     evaluator.close()
     own.images += evaluator.images
     own.macs += evaluator.macs
-    return wrong_label_scores(predicted[differ], train.targets[differ], train.truth[differ])
+    named = {"memorised": train.targets, "recovered": train.truth}
+    return {name: float(np.mean((predicted == one)[differ])) for name, one in named.items()}
