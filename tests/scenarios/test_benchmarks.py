@@ -76,13 +76,11 @@ def test_builders_build_the_benchmark_of_the_split(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_labels_may_be_wrong(kind: str) -> None:
-    train = KINDS[kind][0][0]
-    several = SCENARIOS[kind].multi_label
+    train, several = KINDS[kind][0][0], SCENARIOS[kind].multi_label
     noise = LabelNoise("extra" if several else "symmetric", rate=0.3, seed=5)
     given = noise.apply(train).targets
-    benchmark = make_benchmark(kind, label_noise=noise)
-    clean = make_benchmark(kind)
-    assert (benchmark.split == clean.split) is False
+    benchmark, clean = make_benchmark(kind, label_noise=noise), make_benchmark(kind)
+    assert benchmark.split != clean.split
     wrong = 0
     for experience, visible in zip(benchmark.train_stream, benchmark.split.visible, strict=True):
         shown = visible if several else 1
