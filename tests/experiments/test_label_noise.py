@@ -66,6 +66,8 @@ def test_counts_are_printed_before_the_first_step(capsys: pytest.CaptureFixture[
     assert main(["validate", *NCM, "seed=1-3", *NOISE]) == 0
     said = "note: symmetric label noise at rate 0.2: 16 of 80 training labels are wrong, and"
     assert capsys.readouterr().out.count(f"{said} the labels of 80 test images are not") == 1
+    assert main(["validate", *NCM, "label_noise.rate=0.2"]) == 2
+    assert "needs a kind of label noise: add label_noise=symmetric" in capsys.readouterr().err
 
 
 def test_rates_divide_tables_and_stand_in_titles(tmp_path: Path, pages: None) -> None:

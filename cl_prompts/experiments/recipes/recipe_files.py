@@ -336,6 +336,8 @@ def _unknown_key(keys: Collection[str], key: str) -> InputError:
     head, dot, _ = key.partition(".")
     if dot and head in STRATEGIES and not any(known.startswith(f"{head}.") for known in keys):
         return InputError(f"{key} needs strategy {head}: add strategy={head}, or leave it out")
+    if head == "label_noise" and "label_noise.rate" not in keys:
+        return InputError(f"{key} needs a kind of label noise: add label_noise=symmetric")
     for kind in ("scenarios", "datasets", "strategies"):
         owners = [name for name, entry in catalog()[kind].items() if key in entry["settings"]]
         if owners:
