@@ -30,6 +30,7 @@ FILE = Path(cl_prompts.__file__).with_name("settings.json")
 def content() -> str:
     """What the file has to hold."""
     from cl_prompts.backbones.weights import create_backbone
+    from cl_prompts.datasets.label_noise import LabelNoise
     from cl_prompts.datasets.registry import load_dataset
     from cl_prompts.strategies.base.head import Head
     from cl_prompts.strategies.base.online import OnlineStrategy
@@ -60,6 +61,7 @@ def content() -> str:
         "datasets": _datasets(),
         "images": stored(described(load_dataset, FILLED["dataset"])),
         "backbone": stored(described(create_backbone, FILLED["backbone"])),
+        "label_noise": stored(described(LabelNoise, FILLED["label_noise"])),
         "evaluation": stored(described(AnytimeEvaluation, FILLED["evaluation"])),
     }
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"

@@ -23,7 +23,7 @@ class CombinedSet(ImageSet):
 
     Args:
         parts: the other sets.
-        targets, ignored, domains: of all images, see :class:`ImageSet`.
+        targets, ignored, domains, true: of all images, see :class:`ImageSet`.
 
     Example:
         >>> import torch
@@ -40,9 +40,10 @@ class CombinedSet(ImageSet):
         targets: np.ndarray,
         ignored: np.ndarray | None = None,
         domains: np.ndarray | None = None,
+        true: np.ndarray | None = None,
     ) -> None:
         images = ImagesOf(ConcatDataset(parts))
-        super().__init__(images, targets, None, ignored=ignored, domains=domains)
+        super().__init__(images, targets, None, ignored=ignored, domains=domains, true=true)
         self.parts = tuple(parts)
 
     @property
@@ -59,11 +60,11 @@ class CombinedSet(ImageSet):
     def plain(self) -> ImageSet:
         """Return the set without augmentation."""
         parts = [part.plain() for part in self.parts]
-        return CombinedSet(parts, self.targets, self.ignored, self.domains)
+        return CombinedSet(parts, self.targets, self.ignored, self.domains, self.true)
 
     def fingerprint(self, hashed: Hashed | None = None) -> dict[str, Any]:
         """Identify images and labels."""
-        labels = labels_fingerprint(self.targets, self.ignored, self.domains)
+        labels = labels_fingerprint(self.truth, self.ignored, self.domains)
         found: dict[str, object] = {"images": len(self), "labels": labels, "files": None}
         parts = [part.fingerprint(hashed) for part in self.parts]
         for key in ("files", "contents"):
@@ -161,17 +162,16 @@ def _in_sequence(
         found[:, own] = labels
         return found
 
+    def both(labels: Sequence[np.ndarray]) -> np.ndarray:
+        if labels[0].ndim == 1:
+            return np.concatenate([labels[0], np.asarray(columns)[labels[1]]])
+        of_each = zip(labels, [range(labels[0].shape[1]), columns], strict=True)
+        return np.concatenate([wide(own, new) for own, new in of_each])
+
     known = [part.domains for part in parts if part.domains is not None]
     domains = np.concatenate(known) if len(known) == len(parts) else None
-    if first.targets.ndim == 1:
-        labels = np.concatenate([first.targets, np.asarray(columns)[second.targets]])
-        return CombinedSet(parts, labels, None, domains)
-    of_each = [range(first.targets.shape[1]), columns]
-    labels = np.concatenate([wide(p.targets, own) for p, own in zip(parts, of_each, strict=True)])
-    ignored = np.concatenate(
-        [
-            wide(np.zeros_like(p.targets, dtype=bool) if p.ignored is None else p.ignored, own)
-            for p, own in zip(parts, of_each, strict=True)
-        ]
-    )
-    return CombinedSet(parts, labels, ignored if ignored.any() else None, domains)
+    pairs = [np.zeros_like(p.targets, bool) if p.ignored is None else p.ignored for p in parts]
+    ignored = both(pairs) if any(pair.any() for pair in pairs) else None
+    noisy = any(part.true is not None for part in parts)
+    true = both([part.truth for part in parts]) if noisy else None
+    return CombinedSet(parts, both([part.targets for part in parts]), ignored, domains, true)

@@ -15,12 +15,12 @@ from cl_prompts.datasets.files import LayoutError, check_listed
 from cl_prompts.datasets.source import Source, source_of
 
 HEADER = ["path", "label"]
-#: of a single-label table with domains
-DOMAIN_HEADER = [*HEADER, "domain"]
+#: further columns of a single-label table
+_FURTHER = ("domain", "group")
 
 
 class CsvRow(NamedTuple):
-    """An image of a table: path, labels, and domain (empty without that column).
+    """An image of a table: path, labels, and domain and group (empty without these columns).
 
     Example:
         >>> CsvRow("a.jpg", ["cat", "dog"]).domain
@@ -30,6 +30,7 @@ class CsvRow(NamedTuple):
     path: str
     labels: list[str]
     domain: str = ""
+    group: str = ""
 
 
 def read_csv(folder: Path, test_percent: float = 20, split_seed: int = 0) -> Source:
@@ -40,7 +41,8 @@ def read_csv(folder: Path, test_percent: float = 20, split_seed: int = 0) -> Sou
     listed once.
 
     With the header ``path,label,domain`` in all tables, the data set is single-label, and each
-    image has a domain: ``images/a.jpg,cat,sketch``.
+    image has a domain: ``images/a.jpg,cat,sketch``. A column ``group`` names the group of each
+    image's class, such as ``pet``; such a data set is single-label, too.
 
     Args:
         folder: of both tables, or the path of one.
@@ -56,21 +58,22 @@ def read_csv(folder: Path, test_percent: float = 20, split_seed: int = 0) -> Sou
     names = ("train.csv", "test.csv")
     files = [folder] if folder.is_file() else [folder / name for name in names]
     tables = [csv_rows(file) for file in files]
-    with_domains = {bool(rows[0].domain) for rows in tables}
-    if len(with_domains) > 1:
-        raise LayoutError(f"only one of {files[0]} and {files[1]} has a column domain: add it")
+    for name in _FURTHER:
+        if len({bool(getattr(rows[0], name)) for rows in tables}) > 1:
+            raise LayoutError(f"only one of {files[0]} and {files[1]} has a column {name}: add it")
     classes = tuple(sorted({label for rows in tables for row in rows for label in row.labels}))
     parts = []
     for file, rows in zip(files, tables, strict=True):
         paths = [os.path.join(file.parent, row.path) for row in rows]
         check_listed(paths, str(file))
-        if rows[0].domain:
+        domains = np.array([row.domain for row in rows]) if rows[0].domain else None
+        if rows[0].domain or rows[0].group:
             labels = np.searchsorted(classes, [row.labels[0] for row in rows])
-            domains = np.array([row.domain for row in rows])
         else:
-            labels, domains = label_matrix([row.labels for row in rows], classes), None
+            labels = label_matrix([row.labels for row in rows], classes)
         parts.append(ImageSet(FileImages(paths), labels, domains=domains))
-    return source_of(parts, classes, test_percent, split_seed)
+    groups = [(row.labels[0], row.group) for rows in tables for row in rows if row.group]
+    return source_of(parts, classes, test_percent, split_seed, groups)
 
 
 def csv_rows(file: Path) -> list[CsvRow]:
@@ -86,7 +89,8 @@ def csv_rows(file: Path) -> list[CsvRow]:
     except UnicodeDecodeError as error:
         raise LayoutError(f"{file} cannot be read as CSV in UTF-8: {error}") from error
     header = [name.strip() for name in lines[0]] if lines else []
-    if header not in (HEADER, DOMAIN_HEADER):
+    further = header[2:]
+    if header[:2] != HEADER or further != [name for name in _FURTHER if name in further]:
         raise LayoutError(
             f"{file} must begin with the line path,label or path,label,domain, not with"
             f" {shown(','.join(header))}"
@@ -95,12 +99,12 @@ def csv_rows(file: Path) -> list[CsvRow]:
     for number, fields in enumerate(lines[1:], start=2):
         if not fields:
             continue
-        path, text, *domain = map(str.strip, fields) if len(fields) == len(header) else ("", "")
+        path, text, *more = map(str.strip, fields) if len(fields) == len(header) else ("", "")
         labels = [label.strip() for label in text.split(";") if label.strip()]
-        if not path or (header == DOMAIN_HEADER and (len(labels) != 1 or not all(domain))):
-            form = "path,label;label" if header == HEADER else "path,label,domain"
+        if not path or (further and (len(labels) != 1 or not all(more))):
+            form = ",".join(header) if further else "path,label;label"
             raise LayoutError(f"line {number} of {file} is not {form}: {shown(','.join(fields))}")
-        rows.append(CsvRow(path, labels, *domain))
+        rows.append(CsvRow(path, labels, **dict(zip(further, more, strict=True))))
     if not any(row.labels for row in rows):
         raise LayoutError(f"{file} has no image with a label")
     return rows

@@ -56,6 +56,8 @@ class ImageSet(Dataset):
         fixed: transform without augmentation, for :meth:`plain`, or None.
         domains: name or number of each image's domain, (n,), or None.
         published: whether its authors chose training and test images, and any copies among them.
+        classes, groups: name and group of each class; empty where they are not known.
+        true: the right labels, where ``targets`` has label noise, or None.
     """
 
     images: Images
@@ -66,6 +68,9 @@ class ImageSet(Dataset):
     fixed: ImageTransform | None = None
     domains: np.ndarray | None = None
     published: bool = False
+    classes: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    true: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.rows is None:
@@ -94,6 +99,11 @@ class ImageSet(Dataset):
     def multi_label(self) -> bool:
         """Whether an image may have several labels, or none."""
         return self.targets.ndim == 2
+
+    @property
+    def truth(self) -> np.ndarray:
+        """Labels without noise."""
+        return self.targets if self.true is None else self.true
 
     @property
     def is_plain(self) -> bool:
@@ -125,6 +135,7 @@ class ImageSet(Dataset):
             rows=self.rows[rows],
             ignored=None if self.ignored is None else self.ignored[rows],
             domains=None if self.domains is None else self.domains[rows],
+            true=None if self.true is None else self.true[rows],
         )
 
     def divided(self, in_test: np.ndarray) -> tuple[ImageSet, ImageSet]:
@@ -154,7 +165,7 @@ class ImageSet(Dataset):
             hashed.update(zip([files[row] for row in rows], contents, strict=True))
         return {
             "images": len(self),
-            "labels": fingerprint.labels_fingerprint(self.targets, self.ignored, self.domains),
+            "labels": fingerprint.labels_fingerprint(self.truth, self.ignored, self.domains),
             "files": listed,
             "contents": hashlib.sha256("".join(contents).encode()).hexdigest(),
         }
@@ -271,8 +282,9 @@ def as_dataset(
             ``.targets``: one integer 0..C-1 per image, or a row of C zeros and ones per image
             (multi-label). A multi-label set may have ``.ignored``, (n, C) bool: pairs of image and
             class that average precision ignores. Both may have ``.domains``, (n,): the name or
-            number of each image's domain. They apply their own transforms; see ``PrivateRandom``
-            for reproducible augmentation. An ``ImageSet`` is used unchanged.
+            number of each image's domain, and ``.groups``, (C,): the group of each class. They
+            apply their own transforms; see ``PrivateRandom`` for reproducible augmentation. An
+            ``ImageSet`` is used unchanged.
         classes: names of the C classes; None for "0", "1", ...
         name: of the data set.
         mean, std: statistics of its pixels, per channel.
@@ -281,19 +293,26 @@ def as_dataset(
         InputError: invalid labels, or a class without training or test images.
     """
     what = f"data set {name!r}"
-    parts: list[ImageSet] = []
-    for part, data in (("training", train), ("test", test)):
-        labels = labels_of(f"the {part} labels of {what}", data)
-        ignored = ignored_of(data)
-        domains = domains_of(f".domains of the {part} images of {what}", data)
-        images = ImagesOf(data)
-        made = ImageSet(images, labels, None, ignored=ignored, domains=domains)
-        parts.append(data if isinstance(data, ImageSet) else made)
+    parts = [image_set(train, "training", what), image_set(test, "test", what)]
     targets = parts[0].targets
     n_classes = targets.shape[1] if targets.ndim == 2 else len(np.unique(targets))
     names = tuple(map(str, range(n_classes) if classes is None else classes))
     check_classes(what, targets, parts[1].targets, names)
     return DataSet(name, parts[0], parts[1], names, mean, std)
+
+
+def image_set(data: Items, part: str = "training", what: str = "this data set") -> ImageSet:
+    """Return a map-style data set, see :func:`as_dataset`, as an ``ImageSet``.
+
+    Raises:
+        InputError: invalid labels or domains.
+    """
+    labels = labels_of(f"the {part} labels of {what}", data)
+    domains = domains_of(f".domains of the {part} images of {what}", data)
+    if isinstance(data, ImageSet):
+        return data
+    ignored, groups = ignored_of(data), tuple(getattr(data, "groups", ()))
+    return ImageSet(ImagesOf(data), labels, ignored=ignored, domains=domains, groups=groups)
 
 
 class ImagesOf:

@@ -15,6 +15,7 @@ from cl_prompts.datasets.dataset import ImageSet
 from cl_prompts.datasets.decoding import SUFFIXES, FileImages, remedy
 from cl_prompts.datasets.files import LayoutError, check_listed, table
 from cl_prompts.datasets.source import Source, numbered, source_of
+from cl_prompts.errors import InputError
 
 #: Usual names of training and test folders, in lower case
 _PARTS = (("train", "training"), ("test", "testing", "val", "valid", "validation"))
@@ -25,6 +26,7 @@ def read_any_folder(
     test_percent: float | None = None,
     split_seed: int = 0,
     domains: bool | str = False,
+    groups: bool = False,
 ) -> Source:
     """Read class folders in ``train`` and ``test`` (or ``val``), or split ``<class>/*`` at random.
 
@@ -37,6 +39,8 @@ def read_any_folder(
             test images, at least one, if there is no test folder.
         split_seed: seed of this choice.
         domains: whether there are domain folders; or the name of the single domain of all images.
+        groups: whether the class folders lie in folders of similar classes, as in
+            ``train/<group>/<class>/*``.
 
     Raises:
         LayoutError: a missing or empty folder.
@@ -47,8 +51,15 @@ def read_any_folder(
     for root, name in zip(roots, ("train", "test or val"), strict=False):
         if not root.is_dir():
             raise LayoutError(f"it has no folder {name}")
-    parts, classes = numbered(scan_classes(root, domains) for root in roots)
-    return source_of(parts, classes, test_percent, split_seed)
+    if groups and domains:
+        raise InputError("folders of domains cannot be groups: leave out domains or groups")
+    scanned = [scan_classes(root, domains or groups) for root in roots]
+    pairs: list[tuple[str, str]] = []
+    for part in scanned if groups else ():
+        assert part.domains is not None
+        pairs += zip(part.targets.tolist(), part.domains.tolist(), strict=True)
+        part.domains = None
+    return source_of(*numbered(scanned), test_percent, split_seed, pairs)
 
 
 def scan_classes(root: Path, domains: bool | str) -> ImageSet:

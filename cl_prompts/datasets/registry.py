@@ -114,6 +114,7 @@ def load_dataset(
     what = f"data set {name!r}"
     chosen = choose_classes(what, source.classes, classes)
     names = tuple(source.classes[label] for label in chosen)
+    groups = tuple(source.groups[label] for label in chosen) if source.groups else ()
     fixed = augmentation.test(image_size)
     random = PrivateRandom(augmentation.train(image_size), seed=seed) if augment else fixed
     entry = DATASETS[name]
@@ -128,6 +129,8 @@ def load_dataset(
             ignored=None if part.ignored is None else part.ignored[:, chosen],
             fixed=fixed,
             published=bool(entry.origin) or on_hub,
+            classes=names,
+            groups=groups,
         )
         parts.append(own)
     train, test = parts

@@ -11,6 +11,7 @@ import numpy as np
 from cl_prompts.checks import whole_number
 from cl_prompts.datasets.classes import check_names, domain_names
 from cl_prompts.datasets.dataset import ImageSet
+from cl_prompts.datasets.files import LayoutError
 from cl_prompts.errors import InputError
 
 
@@ -26,6 +27,7 @@ class Source:
     Args:
         parts: training and test images, without transforms.
         classes: names of the C classes.
+        groups: group of each class, such as its superclass; empty without groups.
 
     Raises:
         InputError: blank or nearly equal names of classes or domains.
@@ -33,6 +35,7 @@ class Source:
 
     parts: Sequence[ImageSet]
     classes: tuple[str, ...]
+    groups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_names("this data set", self.classes)
@@ -41,16 +44,28 @@ class Source:
 
 
 def source_of(
-    parts: Sequence[ImageSet], classes: tuple[str, ...], test_percent: float | None, seed: int
+    parts: Sequence[ImageSet],
+    classes: tuple[str, ...],
+    test_percent: float | None,
+    seed: int,
+    groups: Sequence[tuple[str, str]] = (),
 ) -> Source:
     """Return all images of a data set; those of a single part are split at random.
 
     They are split within each class, or each class of each domain; see :func:`split_rows`.
+    ``groups`` are pairs of a class and its group, each perhaps repeated.
+
+    Raises:
+        LayoutError: a class in two groups.
     """
+    group = dict(groups)
+    for name, own in groups:
+        if group[name] != own:
+            raise LayoutError(f"class {name!r} is in the groups {own!r} and {group[name]!r}")
     if len(parts) == 1:
         (part,) = parts
         parts = part.divided(split_rows(*_cells(part, classes), test_percent, seed))
-    return Source(parts, classes)
+    return Source(parts, classes, tuple(group[name] for name in classes) if group else ())
 
 
 def _cells(part: ImageSet, classes: Sequence[str]) -> tuple[np.ndarray, Sequence[str]]:

@@ -15,7 +15,7 @@ from cl_prompts.checks import one_of
 from cl_prompts.metrics.curve import Curve
 
 ClassForgetting = Literal["default", "anytime", "f_last", "first"]
-TaskForgetting = Literal["task", "l2p", "one_step", "one_step_pooled", "first"]
+TaskForgetting = Literal["task", "l2p", "one_step", "one_step_pooled"]
 Tasks = Sequence[Sequence[int]]
 
 
@@ -150,7 +150,6 @@ def task_forgetting(
             mean over its classes.
         ``one_step_pooled`` (CODA-Prompt's code): the same with accuracies pooled over a task's test
             images; it differs where classes have test sets of different size.
-        ``first``: accuracy when learned minus final.
 
     Raises:
         InputError: unknown definition.
@@ -166,12 +165,9 @@ def task_forgetting(
         return _mean(torch.tensor(steps, dtype=torch.float64))
     before = table[:-1, :-1]
     final = table[:-1, -1]
-    if definition == "first":
-        reference = before.diagonal()
-    else:
-        among = table[:-1] if definition == "l2p" else before
-        # -1, below any accuracy, for ends before the task.
-        reference = among.nan_to_num(nan=-1.0).amax(dim=1)
+    among = table[:-1] if definition == "l2p" else before
+    # -1, below any accuracy, for ends before the task.
+    reference = among.nan_to_num(nan=-1.0).amax(dim=1)
     return _mean(torch.where(before.isnan().all(dim=1), float("nan"), reference - final))
 
 
@@ -216,7 +212,7 @@ def results(
     Keys: the last task's ``scores``, if any; ``a_auc``, ``a_last``, ``a_avg``, ``forgetting``
     (class-wise), ``task_forgetting``, ``bwt``, ``fwt``; ``a_last_by_task`` and ``a_avg_by_task``
     (:func:`accuracy_by_task`, final and mean over task ends); and the other definitions of
-    forgetting, ``f_last``, ``forgetting_anytime``, ``forgetting_first``, ``task_forgetting_l2p``,
+    forgetting, ``f_last``, ``forgetting_anytime``, ``task_forgetting_l2p``,
     ``task_forgetting_one_step`` and ``task_forgetting_one_step_pooled``.
 
     Args:
@@ -241,7 +237,6 @@ def results(
         # Definitions of forgetting in papers: docs/reference/definitions.md
         "f_last": forgetting(curve, definition="f_last"),
         "forgetting_anytime": forgetting(curve, definition="anytime"),
-        "forgetting_first": forgetting(curve, definition="first"),
         "task_forgetting_l2p": task_forgetting(curve, new_classes, definition="l2p"),
         "task_forgetting_one_step": task_forgetting(curve, new_classes, definition="one_step"),
         "task_forgetting_one_step_pooled": task_forgetting(

@@ -8,6 +8,7 @@ from cl_prompts.catalog import door
 __getattr__, __dir__ = door(
     __name__,
     ".datasets.catalog.DATASETS .datasets.dataset.DataSet .datasets.dataset.as_dataset"
+    " .datasets.label_noise.LabelNoise"
     " .datasets.registry.load_dataset benchmarks.benchmark_builder benchmarks.benchmark_from_split"
     " benchmarks.class_incremental_benchmark benchmarks.disjoint_benchmark"
     " benchmarks.domain_incremental_benchmark benchmarks.i_blurry_benchmark"

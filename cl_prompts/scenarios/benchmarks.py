@@ -3,11 +3,13 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from avalanche.benchmarks import CLScenario
 
 from cl_prompts.datasets import classes
+from cl_prompts.datasets.label_noise import LabelNoise
 from cl_prompts.errors import InputError
 from cl_prompts.scenarios.domain_incremental import DomainSplit
 from cl_prompts.scenarios.multi_label_split import MultiLabelSplit
@@ -21,7 +23,8 @@ def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[...,
 
     ``si_blurry_benchmark = benchmark_builder(si_blurry_split)`` takes the training and the test
     set, then the parameters of ``si_blurry_split``: ``si_blurry_benchmark(train, test,
-    n_tasks=5)``. Your own split functions work too.
+    n_tasks=5)``. Your own split functions work too. With ``label_noise=LabelNoise(...)`` training
+    labels are wrong, and the stream is built from the wrong labels.
 
     Example:
         >>> from cl_prompts.scenarios import Split
@@ -37,11 +40,19 @@ def benchmark_builder(split_function: Callable[..., BaseSplit]) -> Callable[...,
         [[0, 1], [2, 3]]
 
     Returns:
-        a function of ``train``, ``test`` and the parameters of ``split_function`` by name.
+        a function of ``train``, ``test``, ``label_noise`` and the parameters of ``split_function``
+        by name.
     """
     scenario = Scenario.of(split_function)
 
-    def build(train: classes.Items, test: classes.Items, **parameters: object) -> CLScenario:
+    def build(
+        train: classes.Items,
+        test: classes.Items,
+        label_noise: LabelNoise | None = None,
+        **parameters: Any,
+    ) -> CLScenario:
+        if label_noise is not None:
+            train = label_noise.apply(train, seed=parameters.get("seed", 1))
         targets = classes.labels_of("train labels", train)
         split = scenario.make(targets, getattr(train, "domains", None), **parameters)
         return benchmark_from_split(train, test, split)

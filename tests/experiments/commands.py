@@ -26,6 +26,7 @@ QUICK = [
 QUICK += ["n_tasks=3", "every=10", "train_mb_size=8", "online_iter=1"]
 MVP_R = ["strategy=mvp", "seed=1", "mvp.buffer_size=30", "mvp.buffer_batch_size=16", *DIGITS]
 QUICK_MVP_R = [*MVP_R[:4], *QUICK]
+NOISE = ["label_noise=symmetric", "label_noise.rate=0.2"]
 PROBE = ["strategy=linear_probe", "seed=3", *QUICK]
 
 

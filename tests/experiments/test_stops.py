@@ -17,7 +17,7 @@ from cl_prompts.experiments.run_folder.folder import RunFolder
 from cl_prompts.experiments.runner import running
 from cl_prompts.experiments.runner.task_loop import TaskLoop
 from cl_prompts.experiments.tracking.tracker import Tracker
-from tests.experiments.commands import PROBE, QUICK, QUICK_MVP_R, run, signalling, summary
+from tests.experiments.commands import NOISE, PROBE, QUICK, QUICK_MVP_R, run, signalling, summary
 from tests.experiments.fates import FATED, FATES
 from tests.forked import forked
 
@@ -41,7 +41,11 @@ def same_run(first: Path, second: Path) -> None:
 
 @pytest.mark.parametrize(
     ("number", "code", "settings", "samples"),
-    [(signal.SIGINT, 130, QUICK_MVP_R, 20), (signal.SIGTERM, 143, PROBE, 45)],
+    [
+        (signal.SIGINT, 130, QUICK_MVP_R, 20),
+        (signal.SIGTERM, 143, PROBE, 45),
+        (signal.SIGTERM, 143, [*QUICK_MVP_R, *NOISE], 20),
+    ],
 )
 def test_a_stopped_run_resumes_to_the_same_numbers(
     number: signal.Signals,
@@ -166,11 +170,12 @@ def test_a_signal_between_two_runs_of_a_plan_names_the_plan(
     assert "1 finished, 1 missing" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("noise", [[], NOISE])
 def test_a_killed_process_leaves_a_run_that_resumes_to_the_same_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    noise: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(FATES, str(tmp_path))
-    settings = ["digits", f"strategy={FATED}", "seed=1", *QUICK, "checkpoint_every=32"]
+    settings = ["digits", f"strategy={FATED}", "seed=1", *QUICK, "checkpoint_every=32", *noise]
     _, (whole,) = run(tmp_path / "whole", *settings)
     (tmp_path / "1").write_text("killed")
     arguments = ["run", *settings, "--out", str(tmp_path / "cut"), "--quiet"]

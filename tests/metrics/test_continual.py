@@ -61,7 +61,6 @@ def test_task_forgetting_definitions() -> None:
     assert table[0].tolist() == pytest.approx([0.9, 0.5, 0.7])
     assert math.isnan(table[1, 0])
     assert metrics.task_forgetting(made, new) == pytest.approx((0.2 + 0.2) / 2)
-    assert metrics.task_forgetting(made, new, definition="first") == pytest.approx((0.2 + 0.2) / 2)
     # one step: t=1: .9-.5; t=2: mean(.5-.7, .8-.6)
     assert metrics.task_forgetting(made, new, definition="one_step") == pytest.approx(
         (0.4 + 0.0) / 2
@@ -89,9 +88,6 @@ def test_task_forgetting_definitions() -> None:
     assert metrics.task_forgetting(better, [[0], [1]]) == pytest.approx(-0.4)
     best_later = curve([[0.5, NAN, NAN], [0.9, 0.8, NAN], [0.7, 0.6, 0.9]])
     assert metrics.task_forgetting(best_later, new) == pytest.approx((0.2 + 0.2) / 2)
-    assert metrics.task_forgetting(best_later, new, definition="first") == pytest.approx(
-        (-0.2 + 0.2) / 2
-    )
 
 
 def test_accuracy_by_task_does_not_weigh_tasks_by_their_size() -> None:

@@ -5,18 +5,29 @@ import numpy as np
 import pytest
 import torch
 from avalanche.benchmarks import CLScenario
+from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.evaluation.metrics import accuracy_metrics, forgetting_metrics, loss_metrics
 from avalanche.training.plugins import EvaluationPlugin
 
 from cl_prompts import scenarios
 from cl_prompts.scenarios import (
     SCENARIOS,
+    LabelNoise,
     MultiLabelSplit,
     Split,
     benchmark_builder,
     benchmark_from_split,
+    si_blurry_benchmark,
 )
-from tests.scenarios.images import KINDS, MULTI, SINGLE, STRATEGIES, make_benchmark, make_strategy
+from tests.scenarios.images import (
+    KINDS,
+    MULTI,
+    SINGLE,
+    STRATEGIES,
+    make_benchmark,
+    make_strategy,
+    row_of,
+)
 from tests.scenarios.test_registry import halves
 
 torch.set_num_threads(1)
@@ -61,6 +72,34 @@ def test_builders_build_the_benchmark_of_the_split(kind: str) -> None:
     assert isinstance(benchmark, CLScenario)
     split = getattr(scenarios, f"{kind}_split")
     assert benchmark.split == split(data[0].targets, **parameters, **domains)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_labels_may_be_wrong(kind: str) -> None:
+    train, several = KINDS[kind][0][0], SCENARIOS[kind].multi_label
+    noise = LabelNoise("extra" if several else "symmetric", rate=0.3, seed=5)
+    given = noise.apply(train).targets
+    benchmark, clean = make_benchmark(kind, label_noise=noise), make_benchmark(kind)
+    assert benchmark.split != clean.split
+    wrong = 0
+    for experience, visible in zip(benchmark.train_stream, benchmark.split.visible, strict=True):
+        shown = visible if several else 1
+        for image, label, _ in experience.dataset:
+            row = row_of(image)
+            assert np.array_equal(label, given[row] * shown)
+            wrong += not np.array_equal(label, train.targets[row] * shown)
+    assert wrong > 0
+    for one, other in zip(benchmark.test_stream, clean.test_stream, strict=True):
+        assert several or [*one.dataset.targets] == [*other.dataset.targets]
+
+
+def test_training_labels_of_a_data_set_of_avalanche_may_be_wrong() -> None:
+    train, test = map(as_classification_dataset, SINGLE)
+    noise = LabelNoise("pairs", rate=0.5, pairs={0: 3})
+    whole = si_blurry_benchmark(train, test, n_tasks=2, label_noise=noise).train_stream.joint()
+    labels = {row_of(image): label for image, label, _ in whole.dataset}
+    assert sum(labels[row] != LABELS[row] for row in labels) == 5
+    assert {labels[row] for row in range(0, 120, 12)} == {0, 3}
 
 
 def test_user_functions_and_splits() -> None:

@@ -42,7 +42,7 @@ def show(shown: Sequence[str]) -> None:
 
     Args:
         shown: a recipe, or strategy NAME, plugin NAME, scenario NAME, dataset NAME, backbone,
-            evaluation.
+            label_noise, evaluation.
     """
     from cl_prompts.experiments.cli.listing import shown_text
 

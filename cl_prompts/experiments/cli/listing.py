@@ -18,7 +18,8 @@ from cl_prompts.experiments.recipes.values import plain, written
 from cl_prompts.experiments.run_folder.files import MODEL, read_json
 
 _WIDTH = 96  # characters of a line of text
-SHOWN = (*CODE, "backbone", "evaluation")
+_WHOLE = ("backbone", "label_noise", "evaluation")
+SHOWN = (*CODE, *_WHOLE)
 
 
 def lists() -> dict[str, dict[str, str]]:
@@ -166,7 +167,7 @@ def shown_text(words: Sequence[str]) -> str:
     kind, *names = words
     if len(names) > 1:
         raise InputError(f"show one {kind} at a time, not {', '.join(names)}")
-    if kind in SHOWN and (names or kind in ("backbone", "evaluation")):
+    if kind in SHOWN and (names or kind in _WHOLE):
         return "\n".join(_settings(kind, *names))
     if names:
         raise unknown("kind of thing to show", kind, SHOWN)

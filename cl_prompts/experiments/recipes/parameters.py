@@ -44,6 +44,7 @@ FILLED = {
     "dataset": {"name", "image_size", "seed", "known"},
     "scenario": {"name", "domains", "seed"},
     "backbone": {"name", "seed"},
+    "label_noise": {"name", "kind"},
     "evaluation": {"test", "n_classes", "home_classes", "listeners", "num_workers"},
     "strategy": {
         *("backbone", "n_classes", "multi_label", "n_tasks"),
@@ -140,8 +141,8 @@ def parameters(kind: str, name: str = "") -> Parameters:
     """Return the parameters of a section, or of a thing that recipes name.
 
     Args:
-        kind: one of ``CODE`` or "prompt_form"; or, whatever the name, "backbone", "evaluation",
-            "head", or "training" for the settings that strategies share.
+        kind: one of ``CODE`` or "prompt_form"; or, whatever the name, "backbone", "label_noise",
+            "evaluation", "head", or "training" for the settings that strategies share.
         name: short, or dotted for the kinds in ``CODE``.
 
     Raises:

@@ -23,7 +23,7 @@ from cl_prompts.user_code import check_trust, is_dotted, label_of
 
 _HERE = Path(__file__).parent
 #: sections that name one thing and hold its arguments
-NAMED = ("dataset", "scenario", "backbone")
+NAMED = ("dataset", "scenario", "backbone", "label_noise")
 SECTIONS = (*NAMED, "evaluation")
 #: sections, and keys beside them
 Recipe = Arguments
@@ -204,7 +204,7 @@ def kept(section: str, settings: Arguments, name: str) -> Arguments:
     Raises:
         InputError: an unknown data set or scenario.
     """
-    accepted = settings if section == "backbone" else parameters(section, name)
+    accepted = parameters(section, name) if section in LISTS else settings
     return {key: value for key, value in settings.items() if key in accepted}
 
 
@@ -285,7 +285,7 @@ def _keys(recipe: Recipe, typed: Sequence[str]) -> dict[str, list[Place]]:
     owners: dict[str, Collection[str]] = {}
     for section in SECTIONS:
         name = recipe.get(section, {}).get("name", "")
-        if name or section not in LISTS:
+        if name or section in ("backbone", "evaluation"):
             owners[section] = parameters(section, name)
     owners["training"] = [key for key in catalog()["training"] if key in of_run]
     own_plugins = {key.rpartition(".")[0].removeprefix("plugins.") for key in typed if ":" in key}
@@ -336,6 +336,8 @@ def _unknown_key(keys: Collection[str], key: str) -> InputError:
     head, dot, _ = key.partition(".")
     if dot and head in STRATEGIES and not any(known.startswith(f"{head}.") for known in keys):
         return InputError(f"{key} needs strategy {head}: add strategy={head}, or leave it out")
+    if head == "label_noise" and "label_noise.rate" not in keys:
+        return InputError(f"{key} needs a kind of label noise: add label_noise=symmetric")
     for kind in ("scenarios", "datasets", "strategies"):
         owners = [name for name, entry in catalog()[kind].items() if key in entry["settings"]]
         if owners:

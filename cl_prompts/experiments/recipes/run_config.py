@@ -79,6 +79,7 @@ class RunConfig:
         tuned_on: what a search for its settings scored, with trials and cost; None without one.
         memory: bytes that the strategy may store, which set ``buffer_size``; None: no limit.
         dataset, scenario, backbone: ``name`` and arguments of each.
+        label_noise: the same for wrong training labels; empty without.
         evaluation: arguments of anytime evaluation.
         options: arguments of the strategy.
         parent: finished run that a continual run extends; None for another run.
@@ -97,6 +98,7 @@ class RunConfig:
     dataset: Arguments = field(default_factory=dict)
     scenario: Arguments = field(default_factory=dict)
     backbone: Arguments = field(default_factory=dict)
+    label_noise: Arguments = field(default_factory=dict)
     evaluation: Arguments = field(default_factory=dict)
     options: Arguments = field(default_factory=dict)
     parent: Parent | None = None
@@ -148,7 +150,7 @@ class RunConfig:
         return RunConfig(**found)
 
     def section(self, name: str) -> tuple[str, Arguments]:
-        """Return name and arguments of ``dataset``, ``scenario`` or ``backbone``."""
+        """Return name and arguments of a section other than ``evaluation``."""
         arguments = dict(getattr(self, name))
         return arguments.pop("name"), arguments
 
@@ -233,6 +235,8 @@ def _given(recipe: Recipe, strategy: str, others: Collection[str]) -> Arguments:
 
 def _resolved(section: str, given: Arguments) -> Arguments:
     """A section with its defaults, ``name`` first."""
+    if section == "label_noise" and not given:
+        return {}
     if section == "evaluation":
         return validated(section, parameters(section), given)
     arguments = dict(given)

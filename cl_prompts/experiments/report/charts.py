@@ -19,7 +19,7 @@ from cl_prompts.experiments.results.aggregates import Band, curves_of, differenc
 from cl_prompts.experiments.results.comparable import conditions_of
 from cl_prompts.experiments.results.comparison import headlines
 from cl_prompts.experiments.results.groups import Group
-from cl_prompts.experiments.results.metrics import BYTES, COMPUTE, Metric
+from cl_prompts.experiments.results.metrics import BYTES, COMPUTE, NOISE, Metric
 from cl_prompts.experiments.run_folder.runs import RunRecord
 
 Fields = dict[str, object]
@@ -101,7 +101,7 @@ class Charts:
         best = parts[-1].top.rows
         drawn: list[Fields] = []
         rest: list[Fields] = []
-        scores = [one for one in headlines(parts[0]) if one.best is max]
+        scores = [one for one in headlines(parts[0]) if one.best is max and one not in NOISE]
         first, last = scores[0], scores[-1]
         for score, cost in dict.fromkeys([(first, limited), (last, limited), (last, BYTES)]):
             bands = against(cost, score, parts)

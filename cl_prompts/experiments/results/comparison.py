@@ -17,6 +17,7 @@ from cl_prompts.experiments.results.comparable import environment_notes
 from cl_prompts.experiments.results.groups import Group, groups
 from cl_prompts.experiments.results.metrics import (
     COMPUTE,
+    NOISE,
     SHARE,
     WIDE,
     Best,
@@ -27,7 +28,7 @@ from cl_prompts.experiments.run_folder.files import csv_text, json_text
 from cl_prompts.experiments.run_folder.runs import RunRecord, collect
 
 #: metrics compared by default, where runs have them
-_HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last")
+_HEADLINES = ("a_auc", "a_last", "forgetting", "map_avg", "map_last", *(n.key for n in NOISE))
 
 _MEANS = (
     "Mean ± sample standard deviation over seeds. Bold: the best mean, if the paired 95 % interval"

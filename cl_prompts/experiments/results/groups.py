@@ -168,7 +168,7 @@ def groups(
     by_recipe: dict[str, list[tuple[Conditions, list[RunRecord]]]] = defaultdict(list)
     for conditions, members in tables(runs):
         recipes = dict.fromkeys(str(run.summary["recipe"]) for run in members)
-        by_recipe[", ".join(recipes)].append((conditions, members))
+        by_recipe[", ".join([*recipes, *_noise(conditions)])].append((conditions, members))
     parts: list[Group] = []
     for recipe, divided in by_recipe.items():
         divided.sort(key=lambda table: -len(table[1]))
@@ -187,6 +187,12 @@ def groups(
         if parts and not named_rows(name, labels):
             raise unknown("row of these runs", name, labels)
     return [part for part in (part.choose(reference, rows) for part in parts) if part.rows]
+
+
+def _noise(conditions: Conditions) -> list[str]:
+    """Label noise in words for titles; empty without noise."""
+    kind, rate = (conditions.get(f"label_noise.{key}") for key in ("name", "rate"))
+    return [] if kind is None else [f"{kind} label noise" + ("" if rate is None else f" {rate:g}")]
 
 
 def _plain(value: object) -> str:

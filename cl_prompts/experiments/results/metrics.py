@@ -87,6 +87,8 @@ PREQUENTIAL = (
     score("prequential, last 500", "prequential_500", max),
     score("last label", "last_label"),
 )
+#: scores of training images with wrong labels
+NOISE = (score("memorised", "memorised", min), score("recovered", "recovered", max))
 #: metrics of reports alone, for which a terminal of 80 columns has no room
 WIDE = (*_BY_TASK[1:], *PREQUENTIAL)
 #: scores of the first table, by whether an image may have several labels
@@ -94,6 +96,7 @@ METRICS = {
     False: (
         _A_AUC,
         score("A_last", "a_last", max),
+        *NOISE,
         score("forgetting", "forgetting", min),
         *_BY_TASK,
         *PREQUENTIAL,
@@ -102,6 +105,7 @@ METRICS = {
         _A_AUC,
         score("avg mAP", "map_avg", max),
         score("last mAP", "map_last", max),
+        *NOISE,
         score("CF1", "cf1", max),
         score("OF1", "of1", max),
         *_BY_TASK,

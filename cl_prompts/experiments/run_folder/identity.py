@@ -39,6 +39,8 @@ NOT_IDENTITY = {
     "dataset.root",  # data, weights and parents are identified by content
     "dataset.download",
     "backbone.weights",
+    "label_noise.file",
+    "label_noise",  # empty: without noise
     "parent.run",
 }
 
@@ -77,6 +79,9 @@ def identity_of(run: Run) -> dict[str, object]:
     stream = hashlib.sha256(json.dumps(run.split.plain()).encode())
     for rows in run.split.tasks:
         stream.update(rows.astype("<i8").tobytes())
+    if run.data.train.true is not None:
+        # The data is identified without noise, which the seed draws as it draws the stream.
+        stream.update(run.data.train.targets.astype("<i8").tobytes())
     return {
         **settings_identity(run.settings),
         "package": package_hash(),
@@ -120,7 +125,7 @@ def _files_of(values: Mapping[str, Any]) -> dict[str, str]:
     """Return SHA-256 of each file named in the settings of data, scenario and strategy, and of the
     files of a folder named in those of the strategy."""
     found = {}
-    for section in ("dataset", "scenario", "options"):
+    for section in ("dataset", "scenario", "label_noise", "options"):
         arguments = {key: value for key, value in values[section].items() if key != "name"}
         for name, value in flat(arguments, f"{section}."):
             several = isinstance(value, list)

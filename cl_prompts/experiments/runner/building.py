@@ -18,6 +18,7 @@ from cl_prompts.datasets.classes import labels_in, relabel
 from cl_prompts.datasets.combined import JoinedDataSet, joined
 from cl_prompts.datasets.dataset import DataSet
 from cl_prompts.datasets.files import ImageFile
+from cl_prompts.datasets.label_noise import LabelNoise
 from cl_prompts.errors import InputError
 from cl_prompts.experiments.recipes.run_config import Parent, RunConfig
 from cl_prompts.experiments.run_folder.files import READ, SUMS_FILE, check_sums
@@ -111,12 +112,23 @@ class Resources:
         else:
             made |= {"on_bad_image": "defer", "known": known}
             data = registry.load_dataset(name, **made, **arguments)
-        if self._quick or on_bad_image == "defer" or not data.files:
+        if not (self._quick or on_bad_image == "defer" or not data.files):
+            # Opening all files takes minutes: do it once for all runs that share them.
+            if key not in self._bad:
+                self._bad[key] = check_images(data, self._progress)
+            data = handle_bad_images(data, self._bad[key], on_bad_image)
+        noise = noise_of(settings)
+        if noise is None:
             return data
-        # Opening all files takes minutes: do it once for all runs that share them.
-        if key not in self._bad:
-            self._bad[key] = check_images(data, self._progress)
-        return handle_bad_images(data, self._bad[key], on_bad_image)
+        return replace(data, train=noise.apply(data.train, data.classes, settings.stream_seed))
+
+
+def noise_of(settings: RunConfig) -> LabelNoise | None:
+    """Return the label noise of a run; None for clean labels."""
+    if not settings.label_noise:
+        return None
+    kind, arguments = settings.section("label_noise")
+    return LabelNoise(kind, **arguments)
 
 
 def build_run(settings: RunConfig, resources: Resources | None = None) -> Run:
@@ -215,7 +227,10 @@ def check_plan(plan: Sequence[RunConfig], resources: Resources) -> tuple[Run, li
         different[repr(alike)] = run
     for settings in different.values():
         built = build_run(settings, resources)
-        found.update(dict.fromkeys(built.warnings()))
+        noise = noise_of(settings)
+        own = built.data.later if isinstance(built.data, JoinedDataSet) else built.data
+        notes = [] if noise is None else [noise.says(own)]
+        found.update(dict.fromkeys([*notes, *built.warnings()]))
     return built, list(found)
 
 

@@ -1,6 +1,6 @@
 """A built run: its parts, its warnings, and its summary."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from avalanche.benchmarks import CLScenario
 
@@ -42,6 +42,7 @@ class Run:
         sample: training features of a closed-form strategy.
         first: classes and tasks of the strategy before it grows, in a continual run.
         announced: whether the stream tells the strategy where its tasks end.
+        memorised: scores of the images with wrong labels, after training with label noise.
     """
 
     settings: RunConfig
@@ -53,6 +54,12 @@ class Run:
     sample: FeatureSample | None
     first: tuple[int, ...]
     announced: bool
+    memorised: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def results(self) -> dict[str, float | None]:
+        """Metrics of the stream so far, and of wrong labels."""
+        return {**self.anytime.results, **self.memorised}
 
     def warnings(self) -> list[str]:
         """Return a sentence for each setting without effect on this stream, or that costs time."""
@@ -99,7 +106,7 @@ class Run:
             # Scores of sums do not depend on the order of the stream.
             "order_free": once and order_matters(strategy.model.head) is None,
             "task_ends": [end.samples_seen for end in self.anytime.curve.task_ends],
-            "results": self.anytime.results,
+            "results": self.results,
             **({} if domains is None else {"domain_names": list(domains)}),
             "own_scores": self.anytime.own_scores,
             "trainable_parameters": strategy.model.n_learned,

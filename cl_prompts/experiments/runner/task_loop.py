@@ -26,6 +26,7 @@ from cl_prompts.experiments.runner.run import Run, takes_one_thread
 from cl_prompts.experiments.tracking.progress import Watcher
 from cl_prompts.experiments.tracking.tracker import Tracker
 from cl_prompts.seeds import global_states, set_global_states
+from cl_prompts.strategies.evaluation.memorised import memorised
 
 #: largest share of a run's time spent on checkpoints, where no interval is set
 SHARE = 0.02
@@ -116,7 +117,10 @@ class TaskLoop:
             evaluator, replay = run.anytime.evaluator, run.strategy.replay
             with closing(replay), closing(evaluator), closing(tracker):
                 self.train(tracker, request)
-                tracker.finish(run.anytime.results)
+                if run.data.train.true is not None:
+                    stream = (run.data.train.plain(), run.split.tasks, run.split.visible)
+                    run.memorised = memorised(run.strategy, run.anytime, *stream)
+                tracker.finish(run.results)
             write_model(run, self.folder.path)
             self.write_summary("finished")
         except KeyboardInterrupt as stop:

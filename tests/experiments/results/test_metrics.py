@@ -17,7 +17,6 @@ def test_values_are_looked_up_or_undefined() -> None:
 
 def test_columns_show_the_numbers_that_the_metrics_have() -> None:
     single, multi = ({c.key for c in (*METRICS[k], *BY_NAME[k])} for k in (False, True))
-    arriving = {"prequential", "prequential_500", "last_label"}
-    # Minus BWT, which has a metric.
-    assert single == {*results(Curve(), []), *arriving} - {"forgetting_first"}
+    further = {"prequential", "prequential_500", "last_label", "memorised", "recovered"}
+    assert single == {*results(Curve(), []), *further}
     assert set(multi_label_run_results(Curve(), [])) <= multi
