@@ -19,7 +19,7 @@ from cl_prompts.experiments.executors.signals import stop_says
 from cl_prompts.experiments.recipes.recipe_files import check_recipe_code, recipe_label
 from cl_prompts.experiments.recipes.values import as_seeds
 from cl_prompts.experiments.run_folder import files
-from cl_prompts.experiments.trained import named
+from cl_prompts.experiments.trained import MODELS, named
 from cl_prompts.user_code import extra
 
 
