@@ -25,8 +25,10 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        # Only an allocation shows whether the device exists, only a read that it is not "meta".
-        torch.empty(1, device=device).item()
+        # Only an allocation shows whether the device exists.
+        found = torch.empty(1, device=device)
+        if isinstance(name, str):
+            found.item()  # "meta", which is for code that counts, cannot be read
     except (RuntimeError, AssertionError, ImportError) as error:
         raise InputError(
             f"device {str(name)!r} is not available here: use device=auto or device=cpu"

@@ -41,6 +41,11 @@ class Products(NamedTuple):
         xx: (n,) of each sample with itself.
         xm: (n, classes) of samples with means.
         mm: (classes, classes) of means.
+
+    Example:
+        >>> found = Products.of(2 * torch.eye(3), torch.ones(1, 3), torch.eye(3)[:2])
+        >>> found.xx, found.xm
+        (tensor([1.5000]), tensor([[0.5000, 0.5000]]))
     """
 
     xx: Tensor
@@ -144,7 +149,12 @@ def ridge_scores(products: Products, labels: Tensor, count: Tensor) -> Tensor:
 
 
 class PooledSums(NamedTuple):
-    """Counts (classes,), means (classes, dim) and scatter (dim, dim) of the samples so far."""
+    """Counts (classes,), means (classes, dim) and scatter (dim, dim) of the samples so far.
+
+    Example:
+        >>> PooledSums(torch.ones(2), torch.eye(2), torch.zeros(2, 2)).counts.sum()
+        tensor(2.)
+    """
 
     counts: Tensor
     means: Tensor
@@ -188,6 +198,11 @@ class Choice(NamedTuple):
         strength: absolute, scalar.
         temperatures: of each form's leave-one-out scores, and last that of their sum.
         nll: mean cross-entropy of the calibrated sum, in nats; infinite without scores.
+
+    Example:
+        >>> choice = Choice(torch.tensor(0.1), temperatures=(2.0, 4.0, 0.5))
+        >>> choice.pooled([torch.tensor([[2.0]]), torch.tensor([[4.0]])])
+        tensor([[4.]])
     """
 
     strength: Tensor

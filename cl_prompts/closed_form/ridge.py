@@ -293,6 +293,12 @@ class LowRank:
         factor: L, (size, k).
         pivots: (k,) rows of L that form a lower triangle.
         scale: largest diagonal entry of G.
+
+    Example:
+        >>> unit = torch.eye(3, 1)
+        >>> factor = LowRank(unit, pivots=torch.tensor([0]), scale=torch.tensor(1.0))
+        >>> factor.attempt(unit, ridge=1.0)[0].T  # (G + I) U = Q with G_11 = Q_1 = 1
+        tensor([[0.5000, 0.0000, 0.0000]])
     """
 
     factor: Tensor

@@ -107,7 +107,7 @@ class Accuracy(Part):
     Attributes:
         low, high: the interval; None for the mean average precision of a run.
         images: number of images behind it.
-        how: "test images" or "5-fold".
+        how: "test images", "leave-one-out" or "5-fold".
     """
 
     measure: Literal["accuracy", "mAP"]

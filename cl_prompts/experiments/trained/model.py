@@ -365,7 +365,8 @@ class Model:
             "history": [*self.card.history, event],
         }
         self.card = self.card.model_copy(update=update)
-        self.take_accuracy(found, "5-fold")
+        exact = sums.network.head.leaves_one_out
+        self.take_accuracy(found, "leave-one-out" if exact else "5-fold")
         return self
 
     # ----------------------------------------------------------------------------------- private

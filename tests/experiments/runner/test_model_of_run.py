@@ -28,7 +28,7 @@ def test_a_model_predicts_as_its_run_did(
     assert np.random.get_state()[1].tolist() == states[1]
     assert torch.equal(torch.get_rng_state(), states[2])
     found = model.predict(images).labels
-    right = [own == (model.classes[label],) for own, label in zip(found, labels, strict=True)]
+    right = [own == model.classes[label] for own, label in zip(found, labels, strict=True)]
     wanted = summary(folder)["results"]["a_last"]
     assert sum(right) / len(right) == pytest.approx(wanted)
     assert (model.card.accuracy.value, model.card.accuracy.images) == (wanted, len(right))

@@ -164,7 +164,7 @@ def test_scores_are_probabilities_calibrated_on_predictions_in_five_parts() -> N
     other.learn(seen[:30], called[:30])
     sure = other.card.calibration.confidence
     assert sure == pytest.approx(card.calibration.confidence, abs=1e-4)
-    assert (card.accuracy.images, card.accuracy.how) == (60, "5-fold")
+    assert (card.accuracy.images, card.accuracy.how) == (60, "leave-one-out")
     assert len(card.calibration.confidence) == 60
     found = model.predict(TESTS)
     assert found.scores.sum(dim=1) == pytest.approx([1.0] * 40)

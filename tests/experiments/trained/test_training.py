@@ -53,7 +53,7 @@ def test_training_is_one_forward_pass_an_image(here: Path) -> None:
     assert text.endswith("warning: copies of other images that are left out: 2")
     assert model.network.backbone.counter.images == 64
     assert model.card.per_class == list(CLASSES.values())
-    assert (model.card.accuracy.images, model.card.accuracy.how) == (64, "5-fold")
+    assert (model.card.accuracy.images, model.card.accuracy.how) == (64, "leave-one-out")
 
 
 def test_a_test_part_gives_the_accuracy(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
