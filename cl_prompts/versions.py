@@ -4,4 +4,4 @@
 __version__ = "0.1.0"
 
 #: tables and sweeps separate runs of different NUMBERS: raise it with each change of results
-NUMBERS = 1
+NUMBERS = 2

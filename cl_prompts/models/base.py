@@ -295,7 +295,7 @@ class ContinualModel(nn.Module):
         if wrong:
             raise InputError(
                 f"the saved state does not fit this model: {', '.join(wrong[:3])} differ"
-                f" ({len(wrong)} in all)"
+                f" ({len(wrong)} in all). Train it again if an earlier version made it"
             )
         # Not strict: the frozen backbone's names are missing.
         self.load_state_dict(state, strict=False)
